@@ -1,0 +1,86 @@
+//! Plaid's error object.
+
+use serde_json::{Value, json};
+
+/// An error as Plaid answers it. The body has its keys in alphabetical order.
+#[derive(Debug, Clone)]
+pub(crate) struct PlaidError {
+    pub(crate) status: u16,
+    pub(crate) error_type: &'static str,
+    pub(crate) error_code: String,
+    pub(crate) error_message: String,
+    pub(crate) display_message: Option<&'static str>,
+}
+
+impl PlaidError {
+    pub(crate) fn new(error_type: &'static str, code: &str, message: impl Into<String>) -> Self {
+        Self {
+            status: 400,
+            error_type,
+            error_code: code.to_owned(),
+            error_message: message.into(),
+            display_message: None,
+        }
+    }
+
+    pub(crate) fn invalid_field(message: impl Into<String>) -> Self {
+        Self::new("INVALID_REQUEST", "INVALID_FIELD", message)
+    }
+
+    pub(crate) fn missing(fields: &[&str]) -> Self {
+        let list = fields.join(", ");
+        Self::new(
+            "INVALID_REQUEST",
+            "MISSING_FIELDS",
+            format!("the following required fields are missing: {list}"),
+        )
+    }
+
+    pub(crate) fn invalid_input(code: &str, message: impl Into<String>) -> Self {
+        Self::new("INVALID_INPUT", code, message)
+    }
+
+    pub(crate) fn login_required() -> Self {
+        Self {
+            display_message: Some(
+                "The login details of this item have changed. Sign in again to continue.",
+            ),
+            ..Self::new(
+                "ITEM_ERROR",
+                "ITEM_LOGIN_REQUIRED",
+                "the login details of this item have changed (credentials, MFA, or required user \
+                 action) and a user login is required to update this information. use Link's \
+                 update mode to restore the item to a good state",
+            )
+        }
+    }
+
+    pub(crate) fn item_not_found() -> Self {
+        Self::new(
+            "ITEM_ERROR",
+            "ITEM_NOT_FOUND",
+            "the Item you requested cannot be found. This Item does not exist, has been \
+             previously removed via /item/remove, or has had access removed by the user",
+        )
+    }
+
+    /// The body of an answer.
+    pub(crate) fn body(&self, request_id: &str) -> Value {
+        let mut body = self.object();
+        body["request_id"] = json!(request_id);
+        body
+    }
+
+    /// The object inside an item: without a request id.
+    pub(crate) fn object(&self) -> Value {
+        let anchor = self.error_type.to_lowercase().replace('_', "-");
+        json!({
+            "display_message": self.display_message,
+            "documentation_url": format!("https://plaid.com/docs/?ref=error#{anchor}-errors"),
+            "error_code": self.error_code,
+            "error_message": self.error_message,
+            "error_type": self.error_type,
+            "suggested_action": null,
+        })
+    }
+}

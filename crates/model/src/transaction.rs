@@ -1,0 +1,75 @@
+//! A transaction: pending, posted, removed. `id` names the economic event and outlives Plaid's ids.
+
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Which way the money went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// Into the account.
+    In,
+    /// Out of the account.
+    Out,
+}
+
+/// Plaid's personal finance category, as it came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Category {
+    /// Primary code; an open set.
+    pub primary: String,
+    /// Detailed code; an open set.
+    pub detailed: String,
+    /// `VERY_HIGH`, `HIGH`, `MEDIUM`, `LOW`, `UNKNOWN`, where given.
+    pub confidence: Option<String>,
+    /// Taxonomy version, where given.
+    pub version: Option<String>,
+}
+
+/// A transaction as stored and served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Transaction {
+    /// Ours: the economic event. Empty until the store has given it.
+    pub id: String,
+    /// Plaid's current id; it changes when a pending transaction posts.
+    pub transaction_id: String,
+    /// Plaid's Item id.
+    pub item_id: String,
+    /// Plaid's account id.
+    pub account_id: String,
+    /// The caller's id of the end user.
+    pub end_user_id: String,
+    /// Posting date, or while pending the date it occurred.
+    #[schema(value_type = String, format = Date)]
+    pub date: Date,
+    /// When it was authorised.
+    #[schema(value_type = Option<String>, format = Date)]
+    pub authorized_date: Option<Date>,
+    /// Decimal with Plaid's sign: positive leaves the account. Rounded half away from zero to the
+    /// currency's minor unit.
+    pub amount: String,
+    /// The amount exactly as Plaid wrote it, where rounding changed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amount_exact: Option<String>,
+    /// Which way the money went.
+    pub direction: Direction,
+    /// ISO 4217 code, or the unofficial code that Plaid gives.
+    pub currency: String,
+    /// Whether the bank may still change it.
+    pub pending: bool,
+    /// Plaid's id of the pending row this one replaced.
+    pub pending_transaction_id: Option<String>,
+    /// The bank's text.
+    pub name: String,
+    /// The merchant, where Plaid found one.
+    pub merchant_name: Option<String>,
+    /// The unaltered bank text, where Plaid gives it.
+    pub original_description: Option<String>,
+    /// `online`, `in store`, `other`; an open set.
+    pub payment_channel: Option<String>,
+    /// Cheque number, for cheques.
+    pub check_number: Option<String>,
+    /// Plaid's category.
+    pub category: Option<Category>,
+}
