@@ -1,0 +1,121 @@
+//! Plaid's rate limits, kept before Plaid has to refuse: calls a minute for each Item and for the
+//! whole client. Figures: Plaid's rate-limit page of March 2026.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use governor::{DefaultKeyedRateLimiter, Jitter, Quota, RateLimiter};
+use model::Environment;
+
+/// Keys of idle Items are dropped when a limiter holds more than this.
+const IDLE_KEYS: usize = 10_000;
+/// Spreads out callers that waited for the same slot.
+const JITTER: Duration = Duration::from_millis(50);
+
+/// One endpoint: its path, how long an answer may take, and its limits.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) path: &'static str,
+    pub(crate) timeout: Duration,
+    /// Whether a call whose answer was lost may be sent again.
+    pub(crate) repeatable: bool,
+    /// Calls a minute in production: for an Item, for the client.
+    production: (Option<u32>, Option<u32>),
+    /// Calls a minute in the sandbox: for an Item, for the client.
+    sandbox: (Option<u32>, Option<u32>),
+}
+
+const USUAL: Duration = Duration::from_secs(30);
+/// A real-time balance takes up to 30 s and sometimes more.
+const BALANCE: Duration = Duration::from_secs(90);
+
+macro_rules! endpoints {
+    ($($name:ident = $path:literal, $timeout:expr, $repeatable:literal,
+        production $production:expr, sandbox $sandbox:expr;)*) => {
+        $(pub(crate) static $name: Endpoint = Endpoint {
+            path: $path,
+            timeout: $timeout,
+            repeatable: $repeatable,
+            production: $production,
+            sandbox: $sandbox,
+        };)*
+        static ALL: &[&Endpoint] = &[$(&$name),*];
+    };
+}
+
+endpoints! {
+    TRANSACTIONS_SYNC = "/transactions/sync", USUAL, true,
+        production (Some(50), Some(2_500)), sandbox (Some(50), Some(1_000));
+    ACCOUNTS_GET = "/accounts/get", USUAL, true,
+        production (Some(15), Some(15_000)), sandbox (Some(100), Some(5_000));
+    ACCOUNTS_BALANCE_GET = "/accounts/balance/get", BALANCE, true,
+        production (Some(5), Some(1_200)), sandbox (Some(25), Some(100));
+    ITEM_GET = "/item/get", USUAL, true,
+        production (Some(15), Some(5_000)), sandbox (Some(40), Some(5_000));
+    ITEM_REMOVE = "/item/remove", USUAL, true,
+        production (Some(20), Some(2_000)), sandbox (Some(100), Some(500));
+    ITEM_WEBHOOK_UPDATE = "/item/webhook/update", USUAL, true,
+        production (None, None), sandbox (None, None);
+    ITEM_PUBLIC_TOKEN_EXCHANGE = "/item/public_token/exchange", USUAL, false,
+        production (None, Some(12_000)), sandbox (None, Some(12_000));
+    TRANSACTIONS_REFRESH = "/transactions/refresh", BALANCE, false,
+        production (Some(2), Some(100)), sandbox (Some(2), Some(100));
+    INSTITUTIONS_GET_BY_ID = "/institutions/get_by_id", USUAL, true,
+        production (None, Some(400)), sandbox (None, Some(400));
+    WEBHOOK_VERIFICATION_KEY_GET = "/webhook_verification_key/get", USUAL, true,
+        production (None, None), sandbox (None, None);
+    SANDBOX_PUBLIC_TOKEN_CREATE = "/sandbox/public_token/create", USUAL, false,
+        production (None, None), sandbox (None, None);
+}
+
+type Buckets = DefaultKeyedRateLimiter<u64>;
+
+/// The buckets of one process, shared by everything that calls Plaid.
+pub struct Limits(Vec<(&'static str, Option<Buckets>, Option<Buckets>)>);
+
+impl Limits {
+    /// The limits Plaid has in an environment.
+    pub fn of(environment: Environment) -> Self {
+        let limits = |endpoint: &&'static Endpoint| {
+            let (item, client) = match environment {
+                Environment::Production => endpoint.production,
+                Environment::Sandbox | Environment::Development => endpoint.sandbox,
+            };
+            (endpoint.path, item.and_then(bucket), client.and_then(bucket))
+        };
+        Self(ALL.iter().map(limits).collect())
+    }
+
+    /// No limits, for an emulator on this machine.
+    pub fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Waits until a call of this endpoint may be made.
+    pub(crate) async fn wait(&self, endpoint: &Endpoint, client: &str, item: Option<&str>) {
+        let Some((_, of_item, of_client)) = self.0.iter().find(|(path, ..)| *path == endpoint.path)
+        else {
+            return;
+        };
+        for (buckets, key) in [(of_item, item), (of_client, Some(client))] {
+            if let (Some(buckets), Some(key)) = (buckets, key) {
+                if buckets.len() > IDLE_KEYS {
+                    buckets.retain_recent();
+                }
+                buckets.until_key_ready_with_jitter(&fingerprint(key), Jitter::up_to(JITTER)).await;
+            }
+        }
+    }
+}
+
+fn bucket(per_minute: u32) -> Option<Buckets> {
+    NonZeroU32::new(per_minute).map(|count| RateLimiter::keyed(Quota::per_minute(count)))
+}
+
+/// Tokens are not kept as keys.
+fn fingerprint(key: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish()
+}
