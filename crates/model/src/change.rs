@@ -64,13 +64,15 @@ impl ChangeKind {
     }
 }
 
-/// What remains of a removed transaction.
+/// What remains of a removed record: its ids.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Tombstone {
-    /// Ours: the economic event.
-    pub id: String,
-    /// Plaid's last id of it.
-    pub transaction_id: String,
+    /// Of a transaction, ours: the economic event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Of a transaction, Plaid's last id of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transaction_id: Option<String>,
     /// Plaid's Item id.
     pub item_id: String,
     /// Plaid's account id.
@@ -83,7 +85,7 @@ pub struct Tombstone {
 pub enum Record {
     /// A transaction.
     Transaction(Box<Transaction>),
-    /// A removed transaction.
+    /// A removed record.
     Tombstone(Tombstone),
     /// An account.
     Account(Account),

@@ -31,7 +31,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(400);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// One `client_id` with its secret.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Credentials {
     /// Plaid's `client_id`; not secret.
     pub client_id: String,
@@ -105,6 +105,42 @@ pub struct SandboxUser<'a> {
     pub webhook: Option<&'a str>,
 }
 
+/// Makes clients that share connections and, for each environment, limits. Cheap to clone.
+#[derive(Clone)]
+pub struct Connector {
+    http: reqwest::Client,
+    sandbox: Arc<Limits>,
+    production: Arc<Limits>,
+    loopback: Arc<Limits>,
+}
+
+impl Connector {
+    /// Takes the HTTP client that the program made.
+    pub fn new(http: reqwest::Client) -> Self {
+        Self {
+            http,
+            sandbox: Arc::new(Limits::of(Environment::Sandbox)),
+            production: Arc::new(Limits::of(Environment::Production)),
+            loopback: Arc::new(Limits::none()),
+        }
+    }
+
+    /// A client for one set of credentials.
+    pub fn client(
+        &self,
+        environment: Environment,
+        base_url: BaseUrl,
+        credentials: Credentials,
+    ) -> Client {
+        let limits = match environment {
+            _ if base_url.is_loopback() => &self.loopback,
+            Environment::Production => &self.production,
+            Environment::Sandbox | Environment::Development => &self.sandbox,
+        };
+        Client { http: self.http.clone(), base_url, credentials, limits: Arc::clone(limits) }
+    }
+}
+
 /// Calls Plaid with one set of credentials. Cheap to clone.
 #[derive(Clone)]
 pub struct Client {
@@ -121,16 +157,6 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    /// A client that shares connections and limits with its siblings.
-    pub fn new(
-        http: reqwest::Client,
-        base_url: BaseUrl,
-        credentials: Credentials,
-        limits: Arc<Limits>,
-    ) -> Self {
-        Self { http, base_url, credentials, limits }
-    }
-
     /// Where it calls.
     pub fn base_url(&self) -> &BaseUrl {
         &self.base_url

@@ -72,11 +72,11 @@ endpoints! {
 type Buckets = DefaultKeyedRateLimiter<u64>;
 
 /// The buckets of one process, shared by everything that calls Plaid.
-pub struct Limits(Vec<(&'static str, Option<Buckets>, Option<Buckets>)>);
+pub(crate) struct Limits(Vec<(&'static str, Option<Buckets>, Option<Buckets>)>);
 
 impl Limits {
     /// The limits Plaid has in an environment.
-    pub fn of(environment: Environment) -> Self {
+    pub(crate) fn of(environment: Environment) -> Self {
         let limits = |endpoint: &&'static Endpoint| {
             let (item, client) = match environment {
                 Environment::Production => endpoint.production,
@@ -88,7 +88,7 @@ impl Limits {
     }
 
     /// No limits, for an emulator on this machine.
-    pub fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self(Vec::new())
     }
 

@@ -1,8 +1,7 @@
 //! Pulls one whole update of transactions: every page from a resting cursor to the next one. Knows
 //! nothing of where the pages go.
 
-use jiff::Timestamp;
-use model::{History, Page};
+use model::{Ambient, History, Page};
 
 use crate::client::{AccessToken, Client};
 use crate::convert::{self, Owner};
@@ -48,17 +47,31 @@ pub enum PullError<E> {
     Endless,
 }
 
+/// Where pages go until their update is complete.
+pub trait Stage: Send {
+    /// Why a page could not be put away.
+    type Error: Send;
+
+    /// Puts one page of one attempt away.
+    fn stage(
+        &mut self,
+        attempt: u32,
+        number: u32,
+        page: Page,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+}
+
 /// Reads pages from `cursor` and hands each to `stage` with its attempt and number. When the data
 /// changes in between, starts again from the same cursor; when that keeps failing, or the cursor is
 /// of no use, walks once from the empty one.
-pub async fn pull_update<E>(
+pub async fn pull_update<S: Stage>(
     client: &Client,
     token: &AccessToken,
     owner: &Owner,
     cursor: &str,
-    now: impl Fn() -> Timestamp,
-    mut stage: impl AsyncFnMut(u32, u32, Page) -> Result<(), E>,
-) -> Result<Pulled, PullError<E>> {
+    ambient: &Ambient,
+    stage: &mut S,
+) -> Result<Pulled, PullError<S::Error>> {
     let mut start = cursor;
     let mut restarts = 0;
     for attempt in 1.. {
@@ -70,9 +83,8 @@ pub async fn pull_update<E>(
                 Err(error) => break error,
             };
             let history = history(page.transactions_update_status.as_deref());
-            stage(attempt, number, convert::page(&page, owner, now()))
-                .await
-                .map_err(PullError::Stage)?;
+            let converted = convert::page(&page, owner, ambient.now());
+            stage.stage(attempt, number, converted).await.map_err(PullError::Stage)?;
             number += 1;
             place.clone_from(&page.next_cursor);
             if !page.has_more {

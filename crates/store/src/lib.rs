@@ -1,1 +1,72 @@
-//! placeholder
+//! The memory: the schema, the only SQL, and the sealing of secrets.
+//!
+//! Reading order: `db` opens a database and is the one way to write to it; `seal` keeps secrets;
+//! then each table's file has its statements at the top and the methods of [`Store`] that use them.
+//! What must be true together is written in one call of [`Db::write`].
+
+mod api_keys;
+mod batch;
+mod changes;
+mod db;
+mod error;
+mod feed_writer;
+mod integrations;
+mod items;
+mod operators;
+mod records;
+mod seal;
+mod sources;
+mod staging;
+mod statement;
+mod transactions;
+mod update;
+mod webhook_events;
+mod work;
+
+use std::sync::Arc;
+
+use model::Ambient;
+
+pub use api_keys::{ApiKey, Scope};
+pub use changes::{ChangeFilter, ChangeWatch};
+pub use db::{Database, OpenError};
+pub use error::Error;
+pub use integrations::{Integration, NewIntegration};
+pub use items::{ItemFilter, LinkOutcome, NewLink, Summary};
+pub use operators::Session;
+pub use seal::{MasterKey, SealError};
+pub use sources::{NewSource, Source, SourceSecrets};
+pub use statement::statements;
+pub use transactions::{TransactionFilter, TransactionPlace};
+pub use update::{Applied, Update};
+pub use webhook_events::{Received, WebhookKey};
+pub use work::{Lease, WorkKind, WorkState};
+
+/// Everything the program remembers. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    db: db::Db,
+    master_key: Arc<MasterKey>,
+    ambient: Ambient,
+    news: ChangeWatch,
+}
+
+impl Store {
+    /// Opens the database, brings its schema up to date and proves the master key.
+    pub async fn open(
+        database: &Database,
+        master_key: MasterKey,
+        ambient: Ambient,
+    ) -> Result<Self, OpenError> {
+        let db = db::Db::open(database).await?;
+        let store =
+            Self { db, master_key: Arc::new(master_key), ambient, news: ChangeWatch::default() };
+        store.prove_master_key().await?;
+        Ok(store)
+    }
+
+    /// Time and randomness as this store was given them.
+    pub fn ambient(&self) -> &Ambient {
+        &self.ambient
+    }
+}

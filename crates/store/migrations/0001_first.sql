@@ -1,0 +1,236 @@
+-- The first schema. One text for SQLite and PostgreSQL: TEXT, BIGINT and BYTEA only; instants are
+-- microseconds since 1970 in UTC, dates are YYYY-MM-DD, truth is 0 or 1. Records are JSON text in
+-- the shape of the API. `item` is our key of an Item, `item_id` is Plaid's.
+
+-- One row: proves that the master key is the one this database was sealed with.
+CREATE TABLE installation (
+    id BIGINT PRIMARY KEY,
+    key_check BYTEA NOT NULL,
+    created_at BIGINT NOT NULL
+);
+
+-- One row: the last number given out in the feed.
+CREATE TABLE feed_head (
+    id BIGINT PRIMARY KEY,
+    last_seq BIGINT NOT NULL
+);
+INSERT INTO feed_head (id, last_seq) VALUES (1, 0);
+
+-- Plaid credentials in one environment. `secret` is sealed with `data_key`, `data_key` with the
+-- master key.
+CREATE TABLE integrations (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    environment TEXT NOT NULL,
+    base_url TEXT NOT NULL,
+    client_id TEXT NOT NULL,
+    secret BYTEA NOT NULL,
+    data_key BYTEA NOT NULL,
+    created_at BIGINT NOT NULL
+);
+
+CREATE TABLE end_users (
+    id TEXT PRIMARY KEY,
+    integration_id TEXT NOT NULL,
+    end_user_id TEXT NOT NULL,
+    name TEXT,
+    created_at BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX end_users_by_name ON end_users (integration_id, end_user_id);
+
+-- Linked logins. `item_seq` numbers the changes of the item; `erase` says what happens to the data
+-- once Plaid confirms a removal.
+CREATE TABLE items (
+    id TEXT PRIMARY KEY,
+    item_id TEXT NOT NULL,
+    integration_id TEXT NOT NULL,
+    end_user_key TEXT NOT NULL,
+    access_token BYTEA,
+    institution_id TEXT,
+    institution_name TEXT,
+    status TEXT NOT NULL,
+    status_detail TEXT,
+    history TEXT NOT NULL,
+    history_since TEXT,
+    cursor TEXT NOT NULL,
+    item_seq BIGINT NOT NULL,
+    erase BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    last_attempt_at BIGINT,
+    last_success_at BIGINT,
+    last_webhook_at BIGINT
+);
+CREATE UNIQUE INDEX items_by_item_id ON items (item_id);
+CREATE INDEX items_by_integration ON items (integration_id, id);
+CREATE INDEX items_by_end_user ON items (end_user_key, id);
+
+-- What is to be done: one row of state for each subject, not a queue of messages.
+CREATE TABLE work (
+    kind TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    due_at BIGINT NOT NULL,
+    not_before BIGINT NOT NULL,
+    wanted_seq BIGINT NOT NULL,
+    claimed_seq BIGINT NOT NULL,
+    done_seq BIGINT NOT NULL,
+    lease_owner TEXT,
+    lease_until BIGINT NOT NULL,
+    fence BIGINT NOT NULL,
+    attempts BIGINT NOT NULL,
+    last_error TEXT,
+    PRIMARY KEY (kind, subject)
+);
+CREATE INDEX work_by_due ON work (due_at);
+
+-- Pages of an update that is not complete yet; seen by nobody.
+CREATE TABLE staged_pages (
+    item TEXT NOT NULL,
+    attempt BIGINT NOT NULL,
+    page BIGINT NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (item, attempt, page)
+);
+
+-- Current version of every transaction, removed ones included. `id` names the economic event.
+CREATE TABLE transactions (
+    id TEXT PRIMARY KEY,
+    item TEXT NOT NULL,
+    integration_id TEXT NOT NULL,
+    end_user_key TEXT NOT NULL,
+    transaction_id TEXT NOT NULL,
+    account_id TEXT NOT NULL,
+    pending_transaction_id TEXT,
+    date TEXT NOT NULL,
+    amount_minor BIGINT NOT NULL,
+    currency TEXT NOT NULL,
+    pending BIGINT NOT NULL,
+    removed BIGINT NOT NULL,
+    version BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    body TEXT NOT NULL,
+    raw TEXT NOT NULL
+);
+CREATE UNIQUE INDEX transactions_by_plaid_id ON transactions (item, transaction_id);
+CREATE INDEX transactions_by_pending_id ON transactions (item, pending_transaction_id);
+CREATE INDEX transactions_by_end_user ON transactions (end_user_key, date, id);
+CREATE INDEX transactions_by_date ON transactions (integration_id, date, id);
+
+-- Current version of every other record, by stream.
+CREATE TABLE records (
+    item TEXT NOT NULL,
+    stream TEXT NOT NULL,
+    record_id TEXT NOT NULL,
+    integration_id TEXT NOT NULL,
+    end_user_key TEXT NOT NULL,
+    removed BIGINT NOT NULL,
+    version BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    body TEXT NOT NULL,
+    raw TEXT NOT NULL,
+    PRIMARY KEY (item, stream, record_id)
+);
+CREATE INDEX records_by_end_user ON records (end_user_key, stream, record_id);
+
+-- Versions that a newer one replaced, so that a change can be read as it was.
+CREATE TABLE superseded (
+    item TEXT NOT NULL,
+    stream TEXT NOT NULL,
+    record_id TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (item, stream, record_id, version)
+);
+
+-- The feed. `item_seq` is written with the change; `seq` is given afterwards by the sequencer.
+CREATE TABLE changes (
+    item TEXT NOT NULL,
+    item_seq BIGINT NOT NULL,
+    integration_id TEXT NOT NULL,
+    end_user_key TEXT NOT NULL,
+    stream TEXT NOT NULL,
+    record_id TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    kind TEXT NOT NULL,
+    seq BIGINT,
+    PRIMARY KEY (item, item_seq)
+);
+CREATE UNIQUE INDEX changes_by_seq ON changes (seq);
+CREATE INDEX changes_unnumbered ON changes (item, item_seq) WHERE seq IS NULL;
+
+-- Elements of pages that could not be read.
+CREATE TABLE quarantine (
+    id TEXT PRIMARY KEY,
+    item TEXT NOT NULL,
+    part TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    raw TEXT NOT NULL,
+    seen_at BIGINT NOT NULL
+);
+CREATE INDEX quarantine_by_item ON quarantine (item);
+
+-- Webhooks that were believed. The same body with the same time of issue is a repeat.
+CREATE TABLE webhook_events (
+    integration_id TEXT NOT NULL,
+    body_hash TEXT NOT NULL,
+    issued_at BIGINT NOT NULL,
+    received_at BIGINT NOT NULL,
+    webhook_type TEXT NOT NULL,
+    webhook_code TEXT NOT NULL,
+    item_id TEXT,
+    PRIMARY KEY (integration_id, body_hash, issued_at)
+);
+CREATE INDEX webhook_events_by_item ON webhook_events (item_id, received_at);
+
+-- Plaid's webhook keys, kept over a restart.
+CREATE TABLE webhook_keys (
+    base_url TEXT NOT NULL,
+    key_id TEXT NOT NULL,
+    jwk TEXT NOT NULL,
+    fetched_at BIGINT NOT NULL,
+    PRIMARY KEY (base_url, key_id)
+);
+
+-- API keys: a prefix to find them by, a SHA-256 to know them by.
+CREATE TABLE api_keys (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    prefix TEXT NOT NULL,
+    hash BYTEA NOT NULL,
+    scopes TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    last_used_at BIGINT,
+    revoked_at BIGINT
+);
+CREATE UNIQUE INDEX api_keys_by_prefix ON api_keys (prefix);
+
+-- People who may use the dashboard, their sessions, and one-time links to become one.
+CREATE TABLE operators (
+    name TEXT PRIMARY KEY,
+    password_hash TEXT NOT NULL,
+    created_at BIGINT NOT NULL
+);
+CREATE TABLE sessions (
+    token_hash BYTEA PRIMARY KEY,
+    operator TEXT NOT NULL,
+    csrf_token TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    used_at BIGINT NOT NULL
+);
+CREATE TABLE setup_links (
+    token_hash BYTEA PRIMARY KEY,
+    expires_at BIGINT NOT NULL
+);
+
+-- Saved sources. `secret` and `access_token` are sealed with `data_key`.
+CREATE TABLE sources (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    environment TEXT NOT NULL,
+    base_url TEXT NOT NULL,
+    client_id TEXT NOT NULL,
+    secret BYTEA NOT NULL,
+    access_token BYTEA NOT NULL,
+    data_key BYTEA NOT NULL,
+    start_date TEXT,
+    created_at BIGINT NOT NULL
+);

@@ -1,0 +1,185 @@
+//! The feed: numbering changes after they are written, reading them as they were, and waking those
+//! who wait for more.
+
+use std::sync::Arc;
+
+use model::{Change, ChangeKind, EndUserId, IntegrationId, Record, Stream, Tombstone};
+use serde::de::DeserializeOwned;
+use sqlx::Row;
+use sqlx::any::AnyRow;
+use tokio::sync::{Notify, watch};
+
+use crate::Store;
+use crate::error::Error;
+use crate::records::remains;
+use crate::statement::declare;
+
+declare! {
+    HEAD = "SELECT last_seq FROM feed_head WHERE id = 1";
+    MOVE_HEAD = "UPDATE feed_head SET last_seq = $2 WHERE id = 1 AND last_seq = $1";
+    UNNUMBERED = "SELECT item_seq FROM changes WHERE seq IS NULL LIMIT 1";
+    /// In the order of each item; items follow one another, so no reader sees a gap.
+    NUMBER =
+        "UPDATE changes SET seq = numbered.place + $1 FROM \
+            (SELECT item AS of_item, item_seq AS of_seq, \
+                ROW_NUMBER() OVER (ORDER BY item, item_seq) AS place \
+             FROM changes WHERE seq IS NULL ORDER BY item, item_seq LIMIT $2) AS numbered \
+         WHERE changes.item = numbered.of_item AND changes.item_seq = numbered.of_seq";
+    READ =
+        "SELECT c.seq, c.item_seq, c.kind, c.stream, \
+            COALESCE(s.body, t.body, r.body) AS body \
+         FROM changes c \
+         LEFT JOIN superseded s ON s.item = c.item AND s.stream = c.stream \
+            AND s.record_id = c.record_id AND s.version = c.version \
+         LEFT JOIN transactions t ON c.stream = 'transactions' AND t.id = c.record_id \
+         LEFT JOIN records r ON r.item = c.item AND r.stream = c.stream \
+            AND r.record_id = c.record_id \
+         WHERE c.seq > $1 AND ($2 IS NULL OR c.integration_id = $2) \
+            AND ($3 IS NULL OR c.end_user_key = $3) AND ($4 IS NULL OR c.stream = $4) \
+         ORDER BY c.seq LIMIT $5";
+}
+
+/// Changes numbered in one go, so that a large first load does not hold the writer long.
+const NUMBERED_AT_ONCE: i64 = 5_000;
+
+/// Wakes those who wait: for work, or for changes.
+#[derive(Clone)]
+pub struct ChangeWatch {
+    work: Arc<Notify>,
+    written: Arc<Notify>,
+    head: watch::Sender<i64>,
+}
+
+impl Default for ChangeWatch {
+    fn default() -> Self {
+        Self { work: Arc::default(), written: Arc::default(), head: watch::Sender::new(0) }
+    }
+}
+
+impl ChangeWatch {
+    pub(crate) fn announce_work(&self) {
+        // Those who wait now wake; one who is about to wait will not.
+        self.work.notify_waiters();
+        self.work.notify_one();
+        self.written.notify_one();
+    }
+
+    fn announce_head(&self, head: i64) {
+        self.head.send_if_modified(|known| {
+            let news = head > *known;
+            *known = head.max(*known);
+            news
+        });
+    }
+
+    /// The last number given out, to be waited on.
+    pub fn head(&self) -> watch::Receiver<i64> {
+        self.head.subscribe()
+    }
+
+    /// Returns when something may have to be done.
+    pub async fn work(&self) {
+        self.work.notified().await;
+    }
+
+    /// Returns when changes may have been written that have no number yet.
+    pub async fn written(&self) {
+        self.written.notified().await;
+    }
+}
+
+/// Which part of the feed to read; an absent part does not narrow.
+#[derive(Debug, Clone, Default)]
+pub struct ChangeFilter {
+    /// Of one integration.
+    pub integration: Option<IntegrationId>,
+    /// Of one end user.
+    pub end_user: Option<EndUserId>,
+    /// Of one stream.
+    pub stream: Option<Stream>,
+}
+
+impl Store {
+    /// Wakes those who wait for work or changes in this process.
+    pub fn news(&self) -> &ChangeWatch {
+        &self.news
+    }
+
+    /// Gives the changes written so far their place in the feed. Returns how many there were.
+    pub async fn number_changes(&self) -> Result<u64, Error> {
+        if sqlx::query(UNNUMBERED).fetch_optional(self.db.readers()).await?.is_none() {
+            return Ok(0);
+        }
+        let (numbered, head) = self
+            .db
+            .write(|connection| {
+                Box::pin(async move {
+                    let head: i64 =
+                        sqlx::query(HEAD).fetch_one(&mut *connection).await?.try_get(0)?;
+                    let number = sqlx::query(NUMBER).bind(head).bind(NUMBERED_AT_ONCE);
+                    let numbered = number.execute(&mut *connection).await?.rows_affected();
+                    let new_head = head + i64::try_from(numbered).unwrap_or(i64::MAX);
+                    let moved = sqlx::query(MOVE_HEAD).bind(head).bind(new_head);
+                    if moved.execute(connection).await?.rows_affected() != 1 {
+                        return Err(Error::Stale);
+                    }
+                    Ok((numbered, new_head))
+                })
+            })
+            .await?;
+        self.news.announce_head(head);
+        Ok(numbered)
+    }
+
+    /// The last number given out.
+    pub async fn feed_head(&self) -> Result<i64, Error> {
+        Ok(sqlx::query(HEAD).fetch_one(self.db.readers()).await?.try_get(0)?)
+    }
+
+    /// Changes behind a number, in order, each with the record as it was then.
+    pub async fn changes(
+        &self,
+        after: i64,
+        filter: &ChangeFilter,
+        limit: i64,
+    ) -> Result<Vec<Change>, Error> {
+        let read = sqlx::query(READ)
+            .bind(after)
+            .bind(filter.integration.as_ref().map(ToString::to_string))
+            .bind(filter.end_user.as_ref().map(ToString::to_string))
+            .bind(filter.stream.map(Stream::as_str))
+            .bind(limit);
+        read.fetch_all(self.db.readers()).await?.iter().map(change).collect()
+    }
+}
+
+fn change(row: &AnyRow) -> Result<Change, Error> {
+    let (kind, stream): (String, String) = (row.try_get("kind")?, row.try_get("stream")?);
+    let kind = ChangeKind::from_name(&kind).ok_or(Error::corrupt("a kind of change"))?;
+    let stream = Stream::from_name(&stream).ok_or(Error::corrupt("a stream"))?;
+    let body: String = row.try_get("body")?;
+    Ok(Change {
+        seq: row.try_get("seq")?,
+        item_seq: row.try_get("item_seq")?,
+        kind,
+        stream,
+        record: record(kind, stream, &body)?,
+    })
+}
+
+fn record(kind: ChangeKind, stream: Stream, body: &str) -> Result<Record, Error> {
+    fn read<T: DeserializeOwned>(body: &str) -> Result<T, Error> {
+        serde_json::from_str(body).map_err(|_| Error::corrupt("a record"))
+    }
+    Ok(match (kind, stream) {
+        (ChangeKind::Removed, _) => {
+            let ids = remains(body, &["id", "transaction_id", "item_id", "account_id"])?;
+            let tombstone: Tombstone =
+                serde_json::from_value(ids).map_err(|_| Error::corrupt("a tombstone"))?;
+            Record::Tombstone(tombstone)
+        }
+        (_, Stream::Transactions) => Record::Transaction(Box::new(read(body)?)),
+        (_, Stream::Accounts) => Record::Account(read(body)?),
+        (_, Stream::Balances) => Record::Balance(read(body)?),
+    })
+}

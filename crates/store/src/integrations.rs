@@ -1,0 +1,193 @@
+//! Integrations: Plaid credentials in one environment, the secret sealed.
+
+use jiff::Timestamp;
+use model::{BaseUrl, Environment, IntegrationId};
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use crate::Store;
+use crate::error::Error;
+use crate::seal::{DataKey, Place};
+use crate::statement::declare;
+use crate::work::instant;
+
+declare! {
+    CREATE =
+        "INSERT INTO integrations (id, name, environment, base_url, client_id, secret, data_key, \
+            created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    LIST =
+        "SELECT id, name, environment, base_url, client_id, created_at FROM integrations \
+         WHERE ($1 IS NULL OR id > $1) ORDER BY id LIMIT $2";
+    GET =
+        "SELECT id, name, environment, base_url, client_id, created_at FROM integrations \
+         WHERE id = $1";
+    SECRETS = "SELECT secret, data_key FROM integrations WHERE id = $1";
+    DELETE = "DELETE FROM integrations WHERE id = $1";
+    DELETE_END_USERS = "DELETE FROM end_users WHERE integration_id = $1";
+    DELETE_TRANSACTIONS = "DELETE FROM transactions WHERE integration_id = $1";
+    DELETE_RECORDS = "DELETE FROM records WHERE integration_id = $1";
+    DELETE_CHANGES = "DELETE FROM changes WHERE integration_id = $1";
+    DELETE_WEBHOOK_EVENTS = "DELETE FROM webhook_events WHERE integration_id = $1";
+    DELETE_SUPERSEDED =
+        "DELETE FROM superseded WHERE item IN (SELECT id FROM items WHERE integration_id = $1)";
+    DELETE_QUARANTINE =
+        "DELETE FROM quarantine WHERE item IN (SELECT id FROM items WHERE integration_id = $1)";
+    DELETE_ITEMS = "DELETE FROM items WHERE integration_id = $1";
+}
+
+/// An integration without its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Integration {
+    /// Our id.
+    pub id: IntegrationId,
+    /// A name for people.
+    pub name: String,
+    /// Plaid's environment.
+    pub environment: Environment,
+    /// Where Plaid is called.
+    pub base_url: BaseUrl,
+    /// Plaid's `client_id`.
+    pub client_id: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// What an integration is made of.
+#[derive(Clone)]
+pub struct NewIntegration {
+    /// A name for people.
+    pub name: String,
+    /// Plaid's environment.
+    pub environment: Environment,
+    /// Where Plaid is called.
+    pub base_url: BaseUrl,
+    /// Plaid's `client_id`.
+    pub client_id: String,
+    /// Plaid's `secret`.
+    pub secret: SecretString,
+}
+
+impl Store {
+    /// Keeps a new integration, its secret sealed with a data key of its own.
+    pub async fn create_integration(&self, new: NewIntegration) -> Result<Integration, Error> {
+        let id = IntegrationId::generate(&self.ambient);
+        let data_key = DataKey::generate(&self.ambient);
+        let secret = data_key.seal(new.secret.expose_secret(), secret_place(id.as_str()))?;
+        let wrapped = data_key.wrap(&self.master_key, id.as_str())?;
+        let integration = Integration {
+            id,
+            name: new.name,
+            environment: new.environment,
+            base_url: new.base_url,
+            client_id: new.client_id,
+            created_at: self.ambient.now(),
+        };
+        let row = integration.clone();
+        self.db
+            .write(move |connection| {
+                Box::pin(async move {
+                    sqlx::query(CREATE)
+                        .bind(row.id.to_string())
+                        .bind(row.name)
+                        .bind(row.environment.as_str())
+                        .bind(row.base_url.to_string())
+                        .bind(row.client_id)
+                        .bind(secret)
+                        .bind(wrapped)
+                        .bind(row.created_at.as_microsecond())
+                        .execute(connection)
+                        .await?;
+                    Ok(())
+                })
+            })
+            .await?;
+        Ok(integration)
+    }
+
+    /// Integrations in the order they were made, after the given one.
+    pub async fn integrations(
+        &self,
+        after: Option<&str>,
+        limit: i64,
+    ) -> Result<Vec<Integration>, Error> {
+        let list = sqlx::query(LIST).bind(after.map(str::to_owned)).bind(limit);
+        list.fetch_all(self.db.readers()).await?.iter().map(read).collect()
+    }
+
+    /// One integration.
+    pub async fn integration(&self, id: &IntegrationId) -> Result<Option<Integration>, Error> {
+        let get = sqlx::query(GET).bind(id.to_string());
+        get.fetch_optional(self.db.readers()).await?.as_ref().map(read).transpose()
+    }
+
+    /// The secret of an integration.
+    pub async fn integration_secret(
+        &self,
+        id: &IntegrationId,
+    ) -> Result<Option<SecretString>, Error> {
+        let get = sqlx::query(SECRETS).bind(id.to_string());
+        let Some(row) = get.fetch_optional(self.db.readers()).await? else { return Ok(None) };
+        let data_key = self.unwrap_data_key(&row, id.as_str())?;
+        let sealed: Vec<u8> = row.try_get("secret")?;
+        Ok(Some(data_key.open(&sealed, secret_place(id.as_str()))?))
+    }
+
+    /// The data key of an integration, for sealing within it.
+    pub(crate) async fn data_key(&self, id: &IntegrationId) -> Result<Option<DataKey>, Error> {
+        let get = sqlx::query(SECRETS).bind(id.to_string());
+        let row = get.fetch_optional(self.db.readers()).await?;
+        row.map(|row| self.unwrap_data_key(&row, id.as_str())).transpose()
+    }
+
+    pub(crate) fn unwrap_data_key(&self, row: &AnyRow, owner: &str) -> Result<DataKey, Error> {
+        let wrapped: Vec<u8> = row.try_get("data_key")?;
+        Ok(DataKey::unwrap(&wrapped, &self.master_key, owner)?)
+    }
+
+    /// Deletes an integration with everything in it. Its Items must have been removed at Plaid.
+    pub async fn delete_integration(&self, id: &IntegrationId) -> Result<(), Error> {
+        let id = id.to_string();
+        self.db
+            .write(move |connection| {
+                Box::pin(async move {
+                    for statement in [
+                        DELETE_SUPERSEDED,
+                        DELETE_QUARANTINE,
+                        DELETE_CHANGES,
+                        DELETE_TRANSACTIONS,
+                        DELETE_RECORDS,
+                        DELETE_WEBHOOK_EVENTS,
+                        DELETE_ITEMS,
+                        DELETE_END_USERS,
+                        DELETE,
+                    ] {
+                        sqlx::query(statement).bind(id.clone()).execute(&mut *connection).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .await
+    }
+}
+
+fn secret_place(id: &str) -> Place<'_> {
+    Place { owner: id, table: "integrations", row: id, column: "secret" }
+}
+
+fn read(row: &AnyRow) -> Result<Integration, Error> {
+    Ok(Integration {
+        id: parsed(row, "id")?,
+        name: row.try_get("name")?,
+        environment: parsed(row, "environment")?,
+        base_url: parsed(row, "base_url")?,
+        client_id: row.try_get("client_id")?,
+        created_at: instant(row.try_get("created_at")?)?,
+    })
+}
+
+/// A value that was stored as text.
+pub(crate) fn parsed<T: std::str::FromStr>(row: &AnyRow, column: &'static str) -> Result<T, Error> {
+    let text: String = row.try_get(column)?;
+    text.parse().map_err(|_| Error::corrupt(column))
+}

@@ -1,0 +1,524 @@
+//! Items and their end users: linking, reading, the state machine's stored half, and removal.
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use model::{
+    Ambient, ChangeKind, EndUser, EndUserId, History, IntegrationId, Item, ItemKey, ItemStatus,
+    Quarantined, Stream,
+};
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use crate::Store;
+use crate::db::Connected;
+use crate::error::Error;
+use crate::feed_writer::FeedWriter;
+use crate::integrations::parsed;
+use crate::records::remains;
+use crate::seal::Place;
+use crate::statement::declare;
+use crate::work::{self, Lease, WorkKind, instant, optional_instant};
+
+declare! {
+    ADD_END_USER =
+        "INSERT INTO end_users (id, integration_id, end_user_id, name, created_at) \
+         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (integration_id, end_user_id) \
+         DO UPDATE SET name = COALESCE(excluded.name, end_users.name) RETURNING id";
+    END_USERS =
+        "SELECT id, integration_id, end_user_id, name, created_at FROM end_users \
+         WHERE ($1 IS NULL OR integration_id = $1) AND ($2 IS NULL OR id > $2) \
+         ORDER BY id LIMIT $3";
+    FIND_END_USER =
+        "SELECT id, integration_id, end_user_id, name, created_at FROM end_users \
+         WHERE id = $1 OR end_user_id = $1 ORDER BY id LIMIT 2";
+    ADD_ITEM =
+        "INSERT INTO items (id, item_id, integration_id, end_user_key, access_token, \
+            institution_id, institution_name, status, history, cursor, item_seq, erase, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, 'waiting', 'not_ready', '', 0, 0, $8)";
+    REPLACE_TOKEN =
+        "UPDATE items SET access_token = $2, status = $3, status_detail = NULL, erase = 0 \
+         WHERE id = $1";
+    ITEM_OWNER =
+        "SELECT i.id, i.integration_id, i.status, e.end_user_id FROM items i \
+         JOIN end_users e ON e.id = i.end_user_key WHERE i.item_id = $1";
+    ITEMS =
+        "SELECT i.id, i.item_id, i.integration_id, i.end_user_key, i.institution_id, \
+            i.institution_name, i.status, i.status_detail, i.history, i.history_since, i.cursor, \
+            i.item_seq, i.created_at, i.last_attempt_at, i.last_success_at, i.last_webhook_at, \
+            e.end_user_id \
+         FROM items i JOIN end_users e ON e.id = i.end_user_key \
+         WHERE ($1 IS NULL OR i.integration_id = $1) AND ($2 IS NULL OR i.end_user_key = $2) \
+            AND ($3 IS NULL OR i.id > $3) ORDER BY i.id LIMIT $4";
+    GET_ITEM =
+        "SELECT i.id, i.item_id, i.integration_id, i.end_user_key, i.institution_id, \
+            i.institution_name, i.status, i.status_detail, i.history, i.history_since, i.cursor, \
+            i.item_seq, i.created_at, i.last_attempt_at, i.last_success_at, i.last_webhook_at, \
+            e.end_user_id \
+         FROM items i JOIN end_users e ON e.id = i.end_user_key \
+         WHERE i.id = $1 OR i.item_id = $1";
+    TOKEN = "SELECT integration_id, access_token FROM items WHERE id = $1";
+    ADVANCE_CURSOR = "UPDATE items SET cursor = $3 WHERE id = $1 AND cursor = $2 \
+         AND status <> 'removing' AND status <> 'removed'";
+    NOTE_SUCCESS =
+        "UPDATE items SET status = $2, status_detail = NULL, history = $3, history_since = $4, \
+            last_attempt_at = $5, last_success_at = $5 WHERE id = $1";
+    NOTE_FAILURE =
+        "UPDATE items SET status = $2, status_detail = $3, last_attempt_at = $4 WHERE id = $1 \
+         AND status <> 'removing' AND status <> 'removed'";
+    BEGIN_REMOVAL =
+        "UPDATE items SET status = 'removing', status_detail = NULL, erase = $2 WHERE id = $1";
+    END_REMOVAL =
+        "UPDATE items SET status = 'removed', status_detail = NULL, access_token = NULL \
+         WHERE id = $1";
+    WISHES_ERASURE = "SELECT erase FROM items WHERE id = $1";
+    TRANSACTIONS_OF = "SELECT id, version, removed, body FROM transactions WHERE item = $1";
+    RECORDS_OF = "SELECT stream, record_id, version, body FROM records WHERE item = $1";
+    ERASE_TRANSACTION =
+        "UPDATE transactions SET removed = 1, version = $2, updated_at = $3, body = $4, raw = '', \
+            amount_minor = 0, date = '', pending_transaction_id = NULL WHERE id = $1";
+    ERASE_RECORD =
+        "UPDATE records SET removed = 1, version = $4, updated_at = $5, body = $6, raw = '' \
+         WHERE item = $1 AND stream = $2 AND record_id = $3";
+    ERASE_SUPERSEDED = "DELETE FROM superseded WHERE item = $1";
+    ERASE_CHANGES = "DELETE FROM changes WHERE item = $1";
+    ERASE_QUARANTINE = "DELETE FROM quarantine WHERE item = $1";
+    ERASE_STAGED = "DELETE FROM staged_pages WHERE item = $1";
+    QUARANTINE =
+        "INSERT INTO quarantine (id, item, part, reason, raw, seen_at) \
+         VALUES ($1, $2, $3, $4, $5, $6)";
+    SUMMARY_ITEMS = "SELECT status, COUNT(*) AS count FROM items GROUP BY status";
+    SUMMARY_COUNTS =
+        "SELECT (SELECT COUNT(*) FROM transactions WHERE removed = 0) AS transactions, \
+            (SELECT COUNT(*) FROM records WHERE stream = 'accounts' AND removed = 0) AS accounts, \
+            (SELECT COUNT(*) FROM end_users) AS end_users, \
+            (SELECT COUNT(*) FROM integrations) AS integrations, \
+            (SELECT COUNT(*) FROM quarantine) AS quarantined";
+}
+
+/// An Item to be linked; its token was checked against Plaid.
+#[derive(Clone)]
+pub struct NewLink {
+    /// The integration.
+    pub integration: IntegrationId,
+    /// Plaid's Item id.
+    pub item_id: String,
+    /// The Item's access token.
+    pub access_token: SecretString,
+    /// The caller's id of the end user.
+    pub end_user_id: String,
+    /// A name for people.
+    pub end_user_name: Option<String>,
+    /// Plaid's institution id.
+    pub institution_id: Option<String>,
+    /// The institution's name.
+    pub institution_name: Option<String>,
+}
+
+/// What linking did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkOutcome {
+    /// A new Item; its first sync is on its way.
+    Created(ItemKey),
+    /// The Item was known; its token was replaced and a sync is on its way.
+    Replaced(ItemKey),
+    /// The Item belongs to another end user.
+    OtherEndUser,
+    /// The Item was linked through another integration.
+    OtherIntegration,
+}
+
+/// Which Items to list; an absent part does not narrow.
+#[derive(Debug, Clone, Default)]
+pub struct ItemFilter {
+    /// Of one integration.
+    pub integration: Option<IntegrationId>,
+    /// Of one end user.
+    pub end_user: Option<EndUserId>,
+}
+
+/// Numbers of the whole installation.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Items by status.
+    pub items: Vec<(ItemStatus, i64)>,
+    /// Live transactions.
+    pub transactions: i64,
+    /// Accounts.
+    pub accounts: i64,
+    /// End users.
+    pub end_users: i64,
+    /// Integrations.
+    pub integrations: i64,
+    /// Elements that could not be read.
+    pub quarantined: i64,
+}
+
+impl Store {
+    /// Registers an Item and asks for its first sync, or replaces the token of a known one.
+    pub async fn link(&self, new: NewLink) -> Result<LinkOutcome, Error> {
+        let data_key =
+            self.data_key(&new.integration).await?.ok_or(Error::corrupt("an integration"))?;
+        let ambient = self.ambient.clone();
+        let outcome = self
+            .db
+            .write(move |connection| {
+                Box::pin(async move {
+                    let find = sqlx::query(ITEM_OWNER).bind(new.item_id.clone());
+                    let owner = find.fetch_optional(&mut *connection).await?;
+                    let seal = |key: &ItemKey| {
+                        let place = token_place(new.integration.as_str(), key.as_str());
+                        data_key.seal(new.access_token.expose_secret(), place)
+                    };
+                    match owner {
+                        None => {
+                            let key = ItemKey::generate(&ambient);
+                            let sealed = seal(&key)?;
+                            create(connection, &key, &new, sealed, &ambient).await?;
+                            Ok(LinkOutcome::Created(key))
+                        }
+                        Some(row) => replace(connection, &row, &new, seal, &ambient).await,
+                    }
+                })
+            })
+            .await?;
+        self.news.announce_work();
+        Ok(outcome)
+    }
+
+    /// End users in the order they came, behind one, of one integration or of all.
+    pub async fn end_users(
+        &self,
+        integration: Option<&IntegrationId>,
+        after: Option<&str>,
+        limit: i64,
+    ) -> Result<Vec<EndUser>, Error> {
+        let list = sqlx::query(END_USERS)
+            .bind(integration.map(ToString::to_string))
+            .bind(after.map(str::to_owned))
+            .bind(limit);
+        list.fetch_all(self.db.readers()).await?.iter().map(read_end_user).collect()
+    }
+
+    /// The end users of this id, ours or the caller's: two where integrations share a name.
+    pub async fn find_end_users(&self, id: &str) -> Result<Vec<EndUser>, Error> {
+        let find = sqlx::query(FIND_END_USER).bind(id.to_owned());
+        find.fetch_all(self.db.readers()).await?.iter().map(read_end_user).collect()
+    }
+
+    /// Items in the order they were linked, behind one.
+    pub async fn items(
+        &self,
+        filter: &ItemFilter,
+        after: Option<&str>,
+        limit: i64,
+    ) -> Result<Vec<Item>, Error> {
+        let list = sqlx::query(ITEMS)
+            .bind(filter.integration.as_ref().map(ToString::to_string))
+            .bind(filter.end_user.as_ref().map(ToString::to_string))
+            .bind(after.map(str::to_owned))
+            .bind(limit);
+        list.fetch_all(self.db.readers()).await?.iter().map(read_item).collect()
+    }
+
+    /// The Item of this id, ours or Plaid's.
+    pub async fn item(&self, id: &str) -> Result<Option<Item>, Error> {
+        let get = sqlx::query(GET_ITEM).bind(id.to_owned());
+        get.fetch_optional(self.db.readers()).await?.as_ref().map(read_item).transpose()
+    }
+
+    /// The access token of an Item, while it has one.
+    pub async fn access_token(&self, key: &ItemKey) -> Result<Option<SecretString>, Error> {
+        let get = sqlx::query(TOKEN).bind(key.to_string());
+        let Some(row) = get.fetch_optional(self.db.readers()).await? else { return Ok(None) };
+        let sealed: Option<Vec<u8>> = row.try_get("access_token")?;
+        let integration: IntegrationId = parsed(&row, "integration_id")?;
+        let data_key = self.data_key(&integration).await?;
+        let (Some(sealed), Some(data_key)) = (sealed, data_key) else { return Ok(None) };
+        Ok(Some(data_key.open(&sealed, token_place(integration.as_str(), key.as_str()))?))
+    }
+
+    /// Notes why an Item could not be synced, and gives the work back until a time.
+    pub async fn fail_item(
+        &self,
+        key: &ItemKey,
+        lease: &Lease,
+        status: ItemStatus,
+        detail: &str,
+        not_before: Timestamp,
+    ) -> Result<(), Error> {
+        let (key, now) = (key.to_string(), self.ambient.now());
+        let detail_text = detail.to_owned();
+        self.db
+            .write(move |connection| {
+                Box::pin(async move {
+                    let note = sqlx::query(NOTE_FAILURE)
+                        .bind(key)
+                        .bind(status.as_str())
+                        .bind(detail_text)
+                        .bind(now.as_microsecond());
+                    note.execute(connection).await?;
+                    Ok(())
+                })
+            })
+            .await?;
+        self.fail(lease, not_before, detail).await
+    }
+
+    /// Marks an Item for removal at Plaid; with `erase`, its data goes once Plaid confirms.
+    pub async fn begin_removal(&self, key: &ItemKey, erase: bool) -> Result<(), Error> {
+        let (key, now) = (key.to_string(), self.ambient.now());
+        self.db
+            .write(move |connection| {
+                Box::pin(async move {
+                    let begin = sqlx::query(BEGIN_REMOVAL).bind(key.clone()).bind(i64::from(erase));
+                    begin.execute(&mut *connection).await?;
+                    work::poke(connection, WorkKind::Sync, &key, now).await
+                })
+            })
+            .await?;
+        self.news.announce_work();
+        Ok(())
+    }
+
+    /// Ends an Item that Plaid has confirmed as removed: token, work, and by choice the data.
+    pub async fn end_removal(&self, key: &ItemKey, lease: &Lease) -> Result<(), Error> {
+        let (key, lease, now) = (key.to_string(), lease.clone(), self.ambient.now());
+        self.db
+            .write(move |connection| {
+                Box::pin(async move {
+                    work::stop_leased(connection, &lease).await?;
+                    let wish = sqlx::query(WISHES_ERASURE).bind(key.clone());
+                    let erase: i64 = wish.fetch_one(&mut *connection).await?.try_get(0)?;
+                    if erase != 0 {
+                        erase_data(connection, &key, now).await?;
+                    }
+                    sqlx::query(END_REMOVAL).bind(key).execute(connection).await?;
+                    Ok(())
+                })
+            })
+            .await?;
+        self.news.announce_work();
+        Ok(())
+    }
+
+    /// Numbers for the overview.
+    pub async fn summary(&self) -> Result<Summary, Error> {
+        let counts = sqlx::query(SUMMARY_COUNTS).fetch_one(self.db.readers()).await?;
+        let rows = sqlx::query(SUMMARY_ITEMS).fetch_all(self.db.readers()).await?;
+        let status = |row: &AnyRow| {
+            let name: String = row.try_get("status")?;
+            let status = ItemStatus::from_name(&name).ok_or(Error::corrupt("a status"))?;
+            Ok((status, row.try_get("count")?))
+        };
+        Ok(Summary {
+            items: rows.iter().map(status).collect::<Result<_, Error>>()?,
+            transactions: counts.try_get("transactions")?,
+            accounts: counts.try_get("accounts")?,
+            end_users: counts.try_get("end_users")?,
+            integrations: counts.try_get("integrations")?,
+            quarantined: counts.try_get("quarantined")?,
+        })
+    }
+}
+
+fn token_place<'a>(integration: &'a str, key: &'a str) -> Place<'a> {
+    Place { owner: integration, table: "items", row: key, column: "access_token" }
+}
+
+async fn create(
+    connection: &mut Connected,
+    key: &ItemKey,
+    new: &NewLink,
+    sealed: Vec<u8>,
+    ambient: &Ambient,
+) -> Result<(), Error> {
+    let now = ambient.now();
+    let end_user = add_end_user(connection, new, ambient).await?;
+    sqlx::query(ADD_ITEM)
+        .bind(key.to_string())
+        .bind(new.item_id.clone())
+        .bind(new.integration.to_string())
+        .bind(end_user)
+        .bind(sealed)
+        .bind(new.institution_id.clone())
+        .bind(new.institution_name.clone())
+        .bind(now.as_microsecond())
+        .execute(&mut *connection)
+        .await?;
+    work::poke(connection, WorkKind::Sync, key.as_str(), now).await
+}
+
+async fn add_end_user(
+    connection: &mut Connected,
+    new: &NewLink,
+    ambient: &Ambient,
+) -> Result<String, Error> {
+    let row = sqlx::query(ADD_END_USER)
+        .bind(EndUserId::generate(ambient).to_string())
+        .bind(new.integration.to_string())
+        .bind(new.end_user_id.clone())
+        .bind(new.end_user_name.clone())
+        .bind(ambient.now().as_microsecond())
+        .fetch_one(connection)
+        .await?;
+    Ok(row.try_get(0)?)
+}
+
+async fn replace(
+    connection: &mut Connected,
+    owner: &AnyRow,
+    new: &NewLink,
+    seal: impl FnOnce(&ItemKey) -> Result<Vec<u8>, crate::seal::SealError>,
+    ambient: &Ambient,
+) -> Result<LinkOutcome, Error> {
+    let (integration, end_user, status): (String, String, String) =
+        (owner.try_get("integration_id")?, owner.try_get("end_user_id")?, owner.try_get("status")?);
+    if integration != new.integration.as_str() {
+        return Ok(LinkOutcome::OtherIntegration);
+    }
+    if end_user != new.end_user_id {
+        return Ok(LinkOutcome::OtherEndUser);
+    }
+    let key: ItemKey = parsed(owner, "id")?;
+    add_end_user(connection, new, ambient).await?;
+    // A healthy Item stays so; one that was ended or broken starts over.
+    let status = if status == ItemStatus::Healthy.as_str() { "healthy" } else { "waiting" };
+    let sealed = seal(&key)?;
+    sqlx::query(REPLACE_TOKEN)
+        .bind(key.to_string())
+        .bind(sealed)
+        .bind(status)
+        .execute(&mut *connection)
+        .await?;
+    work::poke(connection, WorkKind::Sync, key.as_str(), ambient.now()).await?;
+    Ok(LinkOutcome::Replaced(key))
+}
+
+/// Moves an Item's cursor, unless somebody else has moved it or the Item is being removed.
+pub(crate) async fn advance_cursor(
+    connection: &mut Connected,
+    item: &str,
+    from: &str,
+    to: &str,
+) -> Result<(), Error> {
+    let advance =
+        sqlx::query(ADVANCE_CURSOR).bind(item.to_owned()).bind(from.to_owned()).bind(to.to_owned());
+    let moved = advance.execute(connection).await?.rows_affected();
+    if moved == 1 { Ok(()) } else { Err(Error::Stale) }
+}
+
+/// Notes a successful sync within the write that holds its rows.
+pub(crate) async fn note_success(
+    connection: &mut Connected,
+    item: &str,
+    status: ItemStatus,
+    history: History,
+    since: Option<String>,
+    now: Timestamp,
+) -> Result<(), Error> {
+    sqlx::query(NOTE_SUCCESS)
+        .bind(item.to_owned())
+        .bind(status.as_str())
+        .bind(history.as_str())
+        .bind(since)
+        .bind(now.as_microsecond())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Sets an element aside that could not be read.
+pub(crate) async fn quarantine(
+    connection: &mut Connected,
+    item: &str,
+    element: Quarantined,
+    ambient: &Ambient,
+) -> Result<(), Error> {
+    sqlx::query(QUARANTINE)
+        .bind(ambient.uuid().to_string())
+        .bind(item.to_owned())
+        .bind(element.part)
+        .bind(element.reason)
+        .bind(element.raw)
+        .bind(ambient.now().as_microsecond())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Leaves of an Item's data only tombstones in the feed, so that every reader forgets it too.
+async fn erase_data(connection: &mut Connected, item: &str, now: Timestamp) -> Result<(), Error> {
+    let statements = [ERASE_SUPERSEDED, ERASE_CHANGES, ERASE_QUARANTINE, ERASE_STAGED];
+    for statement in statements {
+        sqlx::query(statement).bind(item.to_owned()).execute(&mut *connection).await?;
+    }
+    let mut feed = FeedWriter::open(connection, item).await?;
+    let of_item = sqlx::query(TRANSACTIONS_OF).bind(item.to_owned());
+    for row in of_item.fetch_all(&mut *connection).await? {
+        let (id, version, body): (String, i64, String) =
+            (row.try_get("id")?, row.try_get("version")?, row.try_get("body")?);
+        let ids = remains(&body, &["id", "transaction_id", "item_id", "account_id"])?;
+        sqlx::query(ERASE_TRANSACTION)
+            .bind(id.clone())
+            .bind(version + 1)
+            .bind(now.as_microsecond())
+            .bind(ids.to_string())
+            .execute(&mut *connection)
+            .await?;
+        feed.change(Stream::Transactions, &id, version + 1, ChangeKind::Removed);
+    }
+    let of_item = sqlx::query(RECORDS_OF).bind(item.to_owned());
+    for row in of_item.fetch_all(&mut *connection).await? {
+        let (name, id): (String, String) = (row.try_get("stream")?, row.try_get("record_id")?);
+        let (version, body): (i64, String) = (row.try_get("version")?, row.try_get("body")?);
+        let ids = remains(&body, &["item_id", "account_id"])?;
+        sqlx::query(ERASE_RECORD)
+            .bind(item.to_owned())
+            .bind(name.clone())
+            .bind(id.clone())
+            .bind(version + 1)
+            .bind(now.as_microsecond())
+            .bind(ids.to_string())
+            .execute(&mut *connection)
+            .await?;
+        let stream = Stream::from_name(&name).ok_or(Error::corrupt("a stream"))?;
+        feed.change(stream, &id, version + 1, ChangeKind::Removed);
+    }
+    feed.close(connection).await
+}
+
+fn read_end_user(row: &AnyRow) -> Result<EndUser, Error> {
+    Ok(EndUser {
+        id: parsed(row, "id")?,
+        integration_id: parsed(row, "integration_id")?,
+        end_user_id: row.try_get("end_user_id")?,
+        name: row.try_get("name")?,
+        created_at: instant(row.try_get("created_at")?)?,
+    })
+}
+
+fn read_item(row: &AnyRow) -> Result<Item, Error> {
+    let (status, history): (String, String) = (row.try_get("status")?, row.try_get("history")?);
+    let since: Option<String> = row.try_get("history_since")?;
+    let since = since.filter(|date| !date.is_empty()).map(|date| date.parse::<Date>());
+    Ok(Item {
+        key: parsed(row, "id")?,
+        item_id: row.try_get("item_id")?,
+        integration_id: parsed(row, "integration_id")?,
+        end_user_key: parsed(row, "end_user_key")?,
+        end_user_id: row.try_get("end_user_id")?,
+        institution_id: row.try_get("institution_id")?,
+        institution_name: row.try_get("institution_name")?,
+        status: ItemStatus::from_name(&status).ok_or(Error::corrupt("a status"))?,
+        status_detail: row.try_get("status_detail")?,
+        history: History::from_name(&history),
+        history_since: since.transpose().map_err(|_| Error::corrupt("a date"))?,
+        cursor: row.try_get("cursor")?,
+        item_seq: row.try_get("item_seq")?,
+        created_at: instant(row.try_get("created_at")?)?,
+        last_attempt_at: optional_instant(row.try_get("last_attempt_at")?)?,
+        last_success_at: optional_instant(row.try_get("last_success_at")?)?,
+        last_webhook_at: optional_instant(row.try_get("last_webhook_at")?)?,
+    })
+}

@@ -1,0 +1,53 @@
+//! Every SQL statement of the program, declared with the macro below so that a test can prepare
+//! each of them on both engines.
+
+/// Declares statements as constants and lists them.
+macro_rules! declare {
+    ($($(#[$doc:meta])* $name:ident = $sql:expr;)*) => {
+        $($(#[$doc])* const $name: &str = $sql;)*
+        pub(crate) const STATEMENTS: &[(&str, &str)] = &[$((stringify!($name), $name)),*];
+    };
+}
+pub(crate) use declare;
+
+/// Every statement with its name and file.
+pub fn statements() -> Vec<(&'static str, &'static str, &'static str)> {
+    let files: [(&str, &[(&'static str, &'static str)]); 13] = [
+        ("api_keys", crate::api_keys::STATEMENTS),
+        ("changes", crate::changes::STATEMENTS),
+        ("feed_writer", crate::feed_writer::STATEMENTS),
+        ("integrations", crate::integrations::STATEMENTS),
+        ("items", crate::items::STATEMENTS),
+        ("operators", crate::operators::STATEMENTS),
+        ("records", crate::records::STATEMENTS),
+        ("seal", crate::seal::STATEMENTS),
+        ("sources", crate::sources::STATEMENTS),
+        ("staging", crate::staging::STATEMENTS),
+        ("transactions", crate::transactions::STATEMENTS),
+        ("webhook_events", crate::webhook_events::STATEMENTS),
+        ("work", crate::work::STATEMENTS),
+    ];
+    let listed = files
+        .into_iter()
+        .flat_map(|(file, list)| list.iter().map(move |(name, sql)| (file, *name, *sql)));
+    listed.chain(batches()).collect()
+}
+
+/// Statements whose text is made once at run time because it repeats for many rows.
+fn batches() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    let inserts = [
+        ("feed_writer", "INSERT_CHANGES", &crate::feed_writer::INSERT_CHANGES),
+        ("feed_writer", "INSERT_SUPERSEDED", &crate::feed_writer::INSERT_SUPERSEDED),
+        ("transactions", "INSERT", &crate::transactions::INSERT),
+    ];
+    let look_ups = [
+        ("records", "FIND_ACCOUNTS", &crate::records::FIND_ACCOUNTS),
+        ("records", "FIND_BALANCES", &crate::records::FIND_BALANCES),
+        ("transactions", "FIND", &crate::transactions::FIND),
+        ("transactions", "FIND_POSTED", &crate::transactions::FIND_POSTED),
+    ];
+    let inserts = inserts
+        .into_iter()
+        .flat_map(|(file, name, insert)| insert.texts().map(|sql| (file, name, sql)));
+    inserts.chain(look_ups.into_iter().map(|(file, name, look_up)| (file, name, look_up.text())))
+}

@@ -1,0 +1,287 @@
+//! Work is state, not messages: one row for each kind and subject. A poke raises `wanted_seq`, a
+//! claim copies it under a lease with a fencing token, finishing sets `done_seq` to what was
+//! claimed. Whatever comes in between is done once more; a thousand pokes are one row.
+
+use jiff::{SignedDuration, Timestamp};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use crate::Store;
+use crate::db::Connected;
+use crate::error::Error;
+use crate::statement::declare;
+
+declare! {
+    /// Makes the row if it is missing; never shortens a back-off.
+    POKE =
+        "INSERT INTO work (kind, subject, due_at, not_before, wanted_seq, claimed_seq, done_seq, \
+            lease_until, fence, attempts) \
+         VALUES ($1, $2, $3, 0, 1, 0, 0, 0, 0, 0) \
+         ON CONFLICT (kind, subject) DO UPDATE SET wanted_seq = work.wanted_seq + 1, \
+            due_at = CASE WHEN work.due_at < excluded.due_at THEN work.due_at \
+                ELSE excluded.due_at END";
+    /// A person's wish ends a back-off.
+    END_BACK_OFF = "UPDATE work SET not_before = 0 WHERE kind = $1 AND subject = $2";
+    CLAIM =
+        "UPDATE work SET lease_owner = $3, lease_until = $4, fence = fence + 1, \
+            claimed_seq = wanted_seq \
+         WHERE (kind, subject) IN (SELECT kind, subject FROM work \
+            WHERE kind = $1 AND due_at <= $2 AND not_before <= $2 AND lease_until <= $2 \
+            ORDER BY due_at LIMIT 1) \
+         RETURNING subject, fence, attempts";
+    RENEW = "UPDATE work SET lease_until = $4 WHERE kind = $1 AND subject = $2 AND fence = $3 \
+         AND lease_owner IS NOT NULL";
+    FINISH =
+        "UPDATE work SET done_seq = claimed_seq, lease_owner = NULL, lease_until = 0, \
+            attempts = 0, not_before = 0, last_error = NULL, \
+            due_at = CASE WHEN wanted_seq > claimed_seq THEN $4 ELSE $5 END \
+         WHERE kind = $1 AND subject = $2 AND fence = $3 AND lease_owner IS NOT NULL";
+    FAIL =
+        "UPDATE work SET lease_owner = NULL, lease_until = 0, attempts = attempts + 1, \
+            not_before = $4, due_at = $4, last_error = $5 \
+         WHERE kind = $1 AND subject = $2 AND fence = $3 AND lease_owner IS NOT NULL";
+    STOP_LEASED = "DELETE FROM work WHERE kind = $1 AND subject = $2 AND fence = $3";
+    /// A single process that starts owns every lease: whoever held one is gone.
+    CLEAR_LEASES = "UPDATE work SET lease_owner = NULL, lease_until = 0 WHERE lease_until > 0";
+    NEXT_DUE =
+        "SELECT MIN(CASE WHEN due_at > not_before THEN due_at ELSE not_before END) FROM work \
+         WHERE lease_until = 0";
+    STATE =
+        "SELECT due_at, not_before, wanted_seq, done_seq, lease_until, attempts, last_error \
+         FROM work WHERE kind = $1 AND subject = $2";
+    BUSY = "SELECT COUNT(*) FROM work WHERE due_at <= $1 OR lease_until > 0 OR wanted_seq > done_seq";
+}
+
+/// The closed list of kinds of work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WorkKind {
+    /// Bring one Item up to date, or end it. Subject: our key of the Item.
+    Sync,
+}
+
+impl WorkKind {
+    /// The name as stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+        }
+    }
+}
+
+/// The right to do one piece of work until it runs out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// What kind of work.
+    pub kind: WorkKind,
+    /// About what.
+    pub subject: String,
+    /// Which claim this is; an older one cannot commit.
+    pub fence: i64,
+    /// Failures in a row before this claim.
+    pub attempts: i64,
+}
+
+/// A piece of work as shown to people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkState {
+    /// When it is next due.
+    pub due_at: Timestamp,
+    /// Whether somebody asked for it since it was last done.
+    pub is_wanted: bool,
+    /// Whether it is being done now.
+    pub is_running: bool,
+    /// Failures in a row.
+    pub attempts: i64,
+    /// The last failure.
+    pub last_error: Option<String>,
+}
+
+impl Store {
+    /// Asks for a piece of work as soon as its back-off allows, or at once if a person asks.
+    pub async fn poke(&self, kind: WorkKind, subject: &str, by_person: bool) -> Result<(), Error> {
+        let subject = subject.to_owned();
+        let now = self.ambient.now();
+        self.db
+            .write(move |connection| {
+                Box::pin(async move {
+                    poke(connection, kind, &subject, now).await?;
+                    if by_person {
+                        let ended = sqlx::query(END_BACK_OFF).bind(kind.as_str()).bind(subject);
+                        ended.execute(connection).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .await?;
+        self.news.announce_work();
+        Ok(())
+    }
+
+    /// Claims the piece of work of this kind that has been due longest.
+    pub async fn claim(
+        &self,
+        kind: WorkKind,
+        owner: &str,
+        lasts: SignedDuration,
+    ) -> Result<Option<Lease>, Error> {
+        let now = self.ambient.now();
+        let until = now.saturating_add(lasts).unwrap_or(now).as_microsecond();
+        let owner = owner.to_owned();
+        self.db
+            .write(move |connection| {
+                Box::pin(async move {
+                    let claim = sqlx::query(CLAIM)
+                        .bind(kind.as_str())
+                        .bind(now.as_microsecond())
+                        .bind(owner)
+                        .bind(until);
+                    let row = claim.fetch_optional(connection).await?;
+                    row.map(|row| lease(kind, &row)).transpose().map_err(Error::from)
+                })
+            })
+            .await
+    }
+
+    /// Holds a lease longer. [`Error::Stale`] if it was lost.
+    pub async fn renew(&self, lease: &Lease, lasts: SignedDuration) -> Result<(), Error> {
+        let now = self.ambient.now();
+        let until = now.saturating_add(lasts).unwrap_or(now).as_microsecond();
+        self.settle(lease, move |lease| guarded(RENEW, lease).bind(until)).await
+    }
+
+    /// Gives a lease back with the work done; due again at the given time.
+    pub async fn finish(&self, lease: &Lease, next_due: Timestamp) -> Result<(), Error> {
+        let now = self.ambient.now().as_microsecond();
+        let next = next_due.as_microsecond();
+        self.settle(lease, move |lease| guarded(FINISH, lease).bind(now).bind(next)).await
+    }
+
+    /// Gives a lease back with the work not done; nobody tries again before the given time.
+    pub async fn fail(&self, lease: &Lease, not_before: Timestamp, why: &str) -> Result<(), Error> {
+        let (not_before, why) = (not_before.as_microsecond(), why.to_owned());
+        self.settle(lease, move |lease| guarded(FAIL, lease).bind(not_before).bind(why)).await
+    }
+
+    async fn settle(
+        &self,
+        lease: &Lease,
+        query: impl FnOnce(&Lease) -> Query + Send + 'static,
+    ) -> Result<(), Error> {
+        let lease = lease.clone();
+        self.db
+            .write(move |connection| {
+                Box::pin(async move { affects_one(connection, query(&lease)).await })
+            })
+            .await
+    }
+
+    /// Frees every lease; for the one process that serves a SQLite file, at its start.
+    pub async fn clear_leases(&self) -> Result<(), Error> {
+        self.db
+            .write(|connection| {
+                Box::pin(async move {
+                    sqlx::query(CLEAR_LEASES).execute(connection).await?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    /// When the next piece of work can be claimed, if nothing happens before.
+    pub async fn next_due(&self) -> Result<Option<Timestamp>, Error> {
+        let row = sqlx::query(NEXT_DUE).fetch_one(self.db.readers()).await?;
+        let micros: Option<i64> = row.try_get(0)?;
+        Ok(micros.and_then(|micros| Timestamp::from_microsecond(micros).ok()))
+    }
+
+    /// How one piece of work stands.
+    pub async fn work_state(
+        &self,
+        kind: WorkKind,
+        subject: &str,
+    ) -> Result<Option<WorkState>, Error> {
+        let state = sqlx::query(STATE).bind(kind.as_str()).bind(subject.to_owned());
+        let row = state.fetch_optional(self.db.readers()).await?;
+        row.map(|row| work_state(&row)).transpose()
+    }
+
+    /// Pieces of work that are due, running or wanted.
+    pub async fn busy(&self) -> Result<i64, Error> {
+        let now = self.ambient.now().as_microsecond();
+        Ok(sqlx::query(BUSY).bind(now).fetch_one(self.db.readers()).await?.try_get(0)?)
+    }
+}
+
+type Query = sqlx::query::Query<'static, sqlx::Any, sqlx::any::AnyArguments>;
+
+fn guarded(sql: &'static str, lease: &Lease) -> Query {
+    sqlx::query(sql).bind(lease.kind.as_str()).bind(lease.subject.clone()).bind(lease.fence)
+}
+
+async fn affects_one(connection: &mut Connected, query: Query) -> Result<(), Error> {
+    let affected = query.execute(connection).await?.rows_affected();
+    if affected == 1 { Ok(()) } else { Err(Error::Stale) }
+}
+
+/// Asks for a piece of work within a larger write.
+pub(crate) async fn poke(
+    connection: &mut Connected,
+    kind: WorkKind,
+    subject: &str,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let poke =
+        sqlx::query(POKE).bind(kind.as_str()).bind(subject.to_owned()).bind(now.as_microsecond());
+    poke.execute(connection).await?;
+    Ok(())
+}
+
+/// Finishes a piece of work within the write that holds its results.
+pub(crate) async fn finish(
+    connection: &mut Connected,
+    lease: &Lease,
+    now: Timestamp,
+    next_due: Timestamp,
+) -> Result<(), Error> {
+    let query = guarded(FINISH, lease).bind(now.as_microsecond()).bind(next_due.as_microsecond());
+    affects_one(connection, query).await
+}
+
+/// Ends a piece of work for good, within the write that holds its results.
+pub(crate) async fn stop_leased(connection: &mut Connected, lease: &Lease) -> Result<(), Error> {
+    affects_one(connection, guarded(STOP_LEASED, lease)).await
+}
+
+fn lease(kind: WorkKind, row: &AnyRow) -> Result<Lease, sqlx::Error> {
+    Ok(Lease {
+        kind,
+        subject: row.try_get("subject")?,
+        fence: row.try_get("fence")?,
+        attempts: row.try_get("attempts")?,
+    })
+}
+
+fn work_state(row: &AnyRow) -> Result<WorkState, Error> {
+    let due_at: i64 = row.try_get("due_at")?;
+    let not_before: i64 = row.try_get("not_before")?;
+    let wanted: i64 = row.try_get("wanted_seq")?;
+    let done: i64 = row.try_get("done_seq")?;
+    let lease_until: i64 = row.try_get("lease_until")?;
+    Ok(WorkState {
+        due_at: instant(due_at.max(not_before))?,
+        is_wanted: wanted > done,
+        is_running: lease_until > 0,
+        attempts: row.try_get("attempts")?,
+        last_error: row.try_get("last_error")?,
+    })
+}
+
+/// An instant as stored.
+pub(crate) fn instant(micros: i64) -> Result<Timestamp, Error> {
+    Timestamp::from_microsecond(micros).map_err(|_| Error::corrupt("an instant"))
+}
+
+/// An instant that may be absent.
+pub(crate) fn optional_instant(micros: Option<i64>) -> Result<Option<Timestamp>, Error> {
+    micros.map(instant).transpose()
+}
