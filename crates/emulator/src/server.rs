@@ -194,12 +194,12 @@ impl Engine {
     }
 
     /// Carries out a command, notes it and sends the webhooks that follow from it.
-    pub(crate) fn run(self: &Arc<Self>, command: Command) -> Result<Outcome, PlaidError> {
+    pub(crate) fn run(self: &Arc<Self>, command: &Command) -> Result<Outcome, PlaidError> {
         let mut outcome = {
             let mut inner = self.lock();
             let at = self.world_time(&inner.world);
-            let outcome = inner.world.apply(at, &command)?;
-            if let Some(Err(error)) = inner.journal.as_mut().map(|j| j.note(at, &command)) {
+            let outcome = inner.world.apply(at, command)?;
+            if let Some(Err(error)) = inner.journal.as_mut().map(|j| j.note(at, command)) {
                 tracing::error!(%error, "the emulator's journal could not be written");
             }
             outcome
@@ -223,7 +223,7 @@ impl Engine {
         ];
         if stages.iter().all(|(delay, _)| delay.is_zero()) {
             for (_, stage) in stages {
-                self.run(Command::Load { item, stage })?;
+                self.run(&Command::Load { item, stage })?;
             }
             return Ok(());
         }
@@ -231,7 +231,7 @@ impl Engine {
         tokio::spawn(async move {
             for (delay, stage) in stages {
                 tokio::time::sleep(delay).await;
-                let _loaded = engine.run(Command::Load { item, stage });
+                let _loaded = engine.run(&Command::Load { item, stage });
             }
         });
         Ok(())
@@ -258,7 +258,7 @@ impl Engine {
             today
         };
         tracing::debug!(%today, "a new day");
-        let _settled = self.run(Command::Advance { days: 0 });
+        let _settled = self.run(&Command::Advance { days: 0 });
     }
 
     /// The public half of the signing key.
@@ -276,7 +276,7 @@ impl Engine {
                 let status = engine.attempt(&notice, body.clone(), attempt).await;
                 if status == Some(200) {
                     let code = notice.body["webhook_code"].as_str().unwrap_or_default().to_owned();
-                    let _noted = engine.run(Command::NoteWebhook { item: notice.item, code });
+                    let _noted = engine.run(&Command::NoteWebhook { item: notice.item, code });
                     return;
                 }
                 let Some(pause) = webhook::pause_after(attempt) else { return };

@@ -55,7 +55,7 @@ pub fn accounts(
         });
     for (account, balance) in pairs {
         converted.accounts.push(account);
-        converted.balances.extend(balance);
+        converted.balances.push(balance);
     }
     converted
 }
@@ -147,8 +147,9 @@ fn balance(
     owner: &Owner,
     source: BalanceSource,
     fetched_at: Timestamp,
-) -> Result<Option<Balance>, String> {
-    let Some(balances) = &wire.balances else { return Ok(None) };
+) -> Result<Balance, String> {
+    let none = wire::Balances::default();
+    let balances = wire.balances.as_ref().unwrap_or(&none);
     let iso = balances.iso_currency_code.clone();
     let currency = currency(iso, balances.unofficial_currency_code.clone());
     let unit = currency.clone().unwrap_or_else(|| Currency::unofficial(NO_CURRENCY));
@@ -158,7 +159,7 @@ fn balance(
             .map(|(money, _)| Some(money.to_string()))
             .map_err(|error| error.to_string()),
     };
-    Ok(Some(Balance {
+    Ok(Balance {
         account_id: wire.account_id.clone(),
         item_id: owner.item_id.clone(),
         end_user_id: owner.end_user_id.clone(),
@@ -169,7 +170,7 @@ fn balance(
         source,
         fetched_at,
         bank_updated_at: balances.last_updated_datetime.as_deref().and_then(|t| t.parse().ok()),
-    }))
+    })
 }
 
 fn currency(iso: Option<String>, unofficial: Option<String>) -> Option<Currency> {

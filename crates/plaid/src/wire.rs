@@ -112,7 +112,7 @@ pub struct Account {
 }
 
 /// `balances` of an account; numbers as their own text.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub struct Balances {
     #[serde(default)]
     pub available: Option<Box<RawValue>>,

@@ -33,14 +33,14 @@ pub(crate) fn control(
         ("GET", "webhooks") => answer(StatusCode::OK, &json!({ "webhooks": engine.attempts() })),
         ("POST", "advance") => match serde_json::from_slice::<Advance>(body) {
             Ok(Advance { days }) if (0..=MAXIMUM_STEP_DAYS).contains(&days) => {
-                let _advanced = engine.run(Command::Advance { days });
+                let _advanced = engine.run(&Command::Advance { days });
                 answer(StatusCode::OK, &json!({ "ahead_hours": engine.ahead().as_hours() }))
             }
             _ => refuse(&format!("send {{\"days\": N}} with N from 0 to {MAXIMUM_STEP_DAYS}")),
         },
         ("POST", "faults") => match serde_json::from_slice::<Fault>(body) {
             Ok(fault) if fault.page > 0 => {
-                let _added = engine.run(Command::AddFault(fault));
+                let _added = engine.run(&Command::AddFault(fault));
                 answer(StatusCode::OK, &json!({ "added": true }))
             }
             Ok(_) => refuse("page counts from 1"),

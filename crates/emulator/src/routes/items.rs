@@ -16,7 +16,7 @@ pub(super) fn exchange(request: &Request<'_>) -> Result<Value, PlaidError> {
              public-<environment>-<identifier>",
         ));
     }
-    let outcome = request.engine.run(Command::Exchange { public_token: token.to_owned() })?;
+    let outcome = request.engine.run(&Command::Exchange { public_token: token.to_owned() })?;
     let item_id = outcome
         .item
         .map(|number| request.engine.read(|world| world.items[&number].namer.item_id.clone()));
@@ -33,13 +33,13 @@ pub(super) fn get(request: &Request<'_>) -> Result<Value, PlaidError> {
 
 pub(super) fn remove(request: &Request<'_>) -> Result<Value, PlaidError> {
     let item = request.item()?;
-    request.engine.run(Command::Remove { item })?;
+    request.engine.run(&Command::Remove { item })?;
     Ok(json!({}))
 }
 
 pub(super) fn update_webhook(request: &Request<'_>) -> Result<Value, PlaidError> {
     let item = request.item()?;
     let webhook = request.text("webhook")?.map(checked_url).transpose()?;
-    request.engine.run(Command::SetWebhook { item, webhook })?;
+    request.engine.run(&Command::SetWebhook { item, webhook })?;
     Ok(request.engine.read(|world| json!({ "item": world.items[&item].json() })))
 }

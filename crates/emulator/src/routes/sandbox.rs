@@ -46,7 +46,7 @@ pub(super) fn create_public_token(request: &Request<'_>) -> Result<Value, PlaidE
             .transpose()?,
     };
     let transactions = new.products.iter().any(|product| product == "transactions");
-    let outcome = request.engine.run(Command::CreateItem(new))?;
+    let outcome = request.engine.run(&Command::CreateItem(new))?;
     if let (Some(item), true) = (outcome.item, transactions) {
         request.engine.load_history(item)?;
     }
@@ -75,7 +75,7 @@ pub(super) fn checked_url(url: &str) -> Result<String, PlaidError> {
 
 pub(super) fn reset_login(request: &Request<'_>) -> Result<Value, PlaidError> {
     let item = request.item()?;
-    request.engine.run(Command::ResetLogin { item })?;
+    request.engine.run(&Command::ResetLogin { item })?;
     Ok(json!({ "reset_login": true }))
 }
 

@@ -95,7 +95,7 @@ fn begin(request: &Request<'_>, item: u64, days_requested: Option<i64>) -> Resul
         (item.sync_called, item.stage == Stage::Off)
     });
     if !called {
-        request.engine.run(Command::CallSync { item, days_requested })?;
+        request.engine.run(&Command::CallSync { item, days_requested })?;
     }
     if off { request.engine.load_history(item) } else { Ok(()) }
 }
@@ -112,8 +112,8 @@ fn strike(request: &Request<'_>, item: u64, place: Cursor) -> Result<(), PlaidEr
         })
     });
     let Some(index) = index else { return Ok(()) };
-    request.engine.run(Command::SpendFault { index })?;
-    request.engine.run(Command::Purchase { item })?;
+    request.engine.run(&Command::SpendFault { index })?;
+    request.engine.run(&Command::Purchase { item })?;
     Err(rows::mutation())
 }
 
@@ -127,7 +127,7 @@ pub(super) fn refresh(request: &Request<'_>) -> Result<Value, PlaidError> {
             "the transactions product is not enabled for this item",
         ));
     }
-    request.engine.run(Command::Refresh { item })?;
+    request.engine.run(&Command::Refresh { item })?;
     Ok(json!({}))
 }
 

@@ -1,0 +1,69 @@
+//! `selvedge emulator`: a Plaid on this machine.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use emulator::{Emulator, Options};
+use serde_json::json;
+
+use crate::surroundings;
+
+/// Emulate Plaid.
+#[derive(Args)]
+#[command(
+    after_help = "Example: selvedge emulator --listen 127.0.0.1:8081 --seed 7 --data plaid-data"
+)]
+pub(crate) struct EmulatorArguments {
+    /// Address to listen on; port 0 picks a free one.
+    #[arg(long, default_value = "127.0.0.1:8081", value_name = "ADDRESS")]
+    listen: SocketAddr,
+
+    /// Same seed, same world.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    seed: u64,
+
+    /// Folder that keeps the world over a restart; in memory if absent.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+
+    /// The client id that callers must send.
+    #[arg(long, default_value = "emulator", value_name = "ID")]
+    client_id: String,
+
+    /// The secret that callers must send.
+    #[arg(long, default_value = "sandbox-secret", value_name = "SECRET")]
+    secret: String,
+
+    /// Milliseconds until the first thirty days of an Item have loaded.
+    #[arg(long, default_value_t = 0, value_name = "MS")]
+    initial_delay: u64,
+
+    /// Milliseconds from then until the rest of its history has loaded.
+    #[arg(long, default_value_t = 0, value_name = "MS")]
+    history_delay: u64,
+}
+
+impl EmulatorArguments {
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+        let emulator = Emulator::start(Options {
+            listen: self.listen,
+            seed: self.seed,
+            data: self.data,
+            client_id: self.client_id,
+            secret: self.secret,
+            initial_delay: Duration::from_millis(self.initial_delay),
+            history_delay: Duration::from_millis(self.history_delay),
+            now: Arc::new(surroundings::now),
+            http: surroundings::http_client()?,
+        })
+        .await?;
+        println!("{}", json!({ "ready": true, "url": emulator.url() }));
+        surroundings::asked_to_stop().await;
+        emulator.stop().await;
+        Ok(ExitCode::SUCCESS)
+    }
+}

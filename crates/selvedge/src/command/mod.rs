@@ -1,0 +1,45 @@
+//! The commands, one file each.
+
+mod bank;
+mod demo;
+mod emulator;
+mod keys;
+mod serve;
+mod source;
+mod sync;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+/// What the program can do.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Show it all: an emulated bank, a server, data that keeps changing.
+    Demo(demo::Demo),
+    /// Receive webhooks, sync Items, answer the API and the dashboard.
+    Serve(serve::Serve),
+    /// Run a Plaid on this machine that Plaid's own client libraries can talk to.
+    Emulator(emulator::EmulatorArguments),
+    /// Read a Plaid source in the Airbyte protocol.
+    Source(source::Source),
+    /// Read a Plaid source into a destination, without a server.
+    Sync(sync::Sync),
+    /// Make, list and revoke API keys.
+    Keys(keys::Keys),
+}
+
+/// Runs a command to its end.
+pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match command {
+            Command::Demo(demo) => demo.run().await,
+            Command::Serve(serve) => serve.run().await,
+            Command::Emulator(arguments) => arguments.run().await,
+            Command::Source(source) => source.run().await,
+            Command::Sync(sync) => sync.run().await,
+            Command::Keys(keys) => keys.run().await,
+        }
+    })
+}

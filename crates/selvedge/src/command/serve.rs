@@ -1,0 +1,116 @@
+//! `selvedge serve`: webhooks, API, dashboard and workers in one process.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use jiff::SignedDuration;
+use pipeline::{Pipeline, Settings};
+use plaid::Connector;
+use serde_json::json;
+use store::Store;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use web::{Web, WebSettings};
+
+use crate::settings::DataSettings;
+use crate::surroundings;
+
+/// Serve.
+#[derive(Args)]
+#[command(after_help = "Example: selvedge serve --listen 127.0.0.1:8080")]
+pub(crate) struct Serve {
+    /// Address to listen on; port 0 picks a free one.
+    #[arg(long, env = "SELVEDGE_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    listen: SocketAddr,
+
+    /// Address that others reach this server at, for webhook and link URLs.
+    #[arg(long, env = "SELVEDGE_PUBLIC_URL", value_name = "URL")]
+    public_url: Option<String>,
+
+    /// Seconds after which an Item is looked at when no webhook came.
+    #[arg(long, default_value_t = 3_600, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
+    poll_seconds: i64,
+
+    #[command(flatten)]
+    data: DataSettings,
+}
+
+impl Serve {
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+        let store = self.data.open(true, surroundings::ambient()).await?;
+        let options = ServerOptions {
+            listen: self.listen,
+            public_url: self.public_url,
+            poll_every: SignedDuration::from_secs(self.poll_seconds),
+        };
+        let server = Server::start(store.clone(), options).await?;
+        println!("{}", json!({ "ready": true, "url": server.url }));
+        if !store.has_operators().await? {
+            let link = server.setup_link(&store).await?;
+            eprintln!("Set up the dashboard (link is good for one use within 24 hours): {link}");
+        }
+        surroundings::asked_to_stop().await;
+        server.stop().await;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// What a server is started with.
+pub(super) struct ServerOptions {
+    pub(super) listen: SocketAddr,
+    pub(super) public_url: Option<String>,
+    pub(super) poll_every: SignedDuration,
+}
+
+/// A running server.
+pub(super) struct Server {
+    pub(super) url: String,
+    public_url: String,
+    pipeline: Pipeline,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<std::io::Result<()>>,
+}
+
+impl Server {
+    pub(super) async fn start(store: Store, options: ServerOptions) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(options.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}", options.listen))?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let public_url = options.public_url.unwrap_or_else(|| url.clone());
+        let public_url = public_url.trim_end_matches('/').to_owned();
+        let connector = Connector::new(surroundings::http_client()?);
+        let settings = WebSettings { public_url: public_url.clone() };
+        let web = Web::open(store.clone(), connector.clone(), settings).await?;
+        let settings = Settings { poll_every: options.poll_every, ..Settings::default() };
+        let pipeline = Pipeline::start(store, connector, settings).await?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = tokio::spawn(async move {
+            let serve = axum::serve(listener, web::router(web)).into_future();
+            // Long polls would hold a graceful end up for a minute; what was answered is durable.
+            tokio::select! {
+                ended = serve => ended,
+                _ = stopped => Ok(()),
+            }
+        });
+        Ok(Self { url, public_url, pipeline, stop, serving })
+    }
+
+    /// A one-time link to set a password.
+    pub(super) async fn setup_link(&self, store: &Store) -> anyhow::Result<String> {
+        let token = store.create_setup_link().await?;
+        Ok(format!("{}/set-up?token={}", self.public_url, *token))
+    }
+
+    /// Ends it: work under way finishes first.
+    pub(super) async fn stop(self) {
+        let _gone = self.stop.send(());
+        if let Ok(Err(error)) = self.serving.await {
+            tracing::error!(%error, "the server ended with an error");
+        }
+        self.pipeline.stop().await;
+    }
+}

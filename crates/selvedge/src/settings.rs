@@ -1,0 +1,83 @@
+//! Settings as given by environment and flags, and what they open: folder, master key, database.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use model::Ambient;
+use store::{Database, MasterKey, Store};
+
+/// Where data lives. Every command that needs the database takes these.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct DataSettings {
+    /// Folder for the database and the master key.
+    #[arg(long, env = "SELVEDGE_DATA_DIR", default_value = "selvedge-data", value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+
+    /// The database, as sqlite:PATH. A file in the data folder if absent.
+    #[arg(long, env = "SELVEDGE_DATABASE_URL", value_name = "URL")]
+    pub(crate) database_url: Option<String>,
+
+    /// File with the master key: 32 random bytes in base64. Made on first start if absent.
+    #[arg(long, env = "SELVEDGE_MASTER_KEY_FILE", value_name = "FILE")]
+    pub(crate) master_key_file: Option<PathBuf>,
+}
+
+impl DataSettings {
+    /// Opens the store. `exclusive` for the one process that serves.
+    pub(crate) async fn open(&self, exclusive: bool, ambient: Ambient) -> anyhow::Result<Store> {
+        let mut folder = fs::DirBuilder::new();
+        folder
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.data_dir)
+            .with_context(|| format!("cannot make the data folder {}", self.data_dir.display()))?;
+        let database = match &self.database_url {
+            Some(url) => Database::parse(url, exclusive)?,
+            None => Database { path: self.data_dir.join("selvedge.db"), exclusive },
+        };
+        let key = self.master_key(&database.path, &ambient)?;
+        Ok(Store::open(&database, key, ambient).await?)
+    }
+
+    /// The key from the environment, from its file, or a new one for a new database.
+    fn master_key(&self, database: &Path, ambient: &Ambient) -> anyhow::Result<MasterKey> {
+        if let Ok(text) = std::env::var("SELVEDGE_MASTER_KEY") {
+            return MasterKey::parse(&text).context("SELVEDGE_MASTER_KEY");
+        }
+        let path = self.master_key_file.clone().unwrap_or_else(|| self.data_dir.join("master.key"));
+        match fs::read_to_string(&path) {
+            Ok(text) => MasterKey::parse(&text).with_context(|| path.display().to_string()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                if database.exists() {
+                    bail!(
+                        "the master key {} is missing, and the database {} was sealed with one; \
+                         restore the key file or set SELVEDGE_MASTER_KEY",
+                        path.display(),
+                        database.display()
+                    );
+                }
+                make_master_key(&path, ambient)
+            }
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+}
+
+fn make_master_key(path: &Path, ambient: &Ambient) -> anyhow::Result<MasterKey> {
+    let text = MasterKey::generate(ambient);
+    let failed = || format!("cannot write the master key {}", path.display());
+    let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let mut file = file.with_context(failed)?;
+    file.write_all(text.as_bytes()).with_context(failed)?;
+    file.sync_all().with_context(failed)?;
+    tracing::warn!(
+        "made the master key {}; back it up apart from the database: without it no token can be \
+         read again",
+        path.display()
+    );
+    Ok(MasterKey::parse(&text)?)
+}

@@ -1,0 +1,180 @@
+//! Items: state, freshness, pull, removal.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use model::{History, Item, ItemStatus};
+use serde::{Deserialize, Serialize};
+use store::{TransactionFilter, WorkKind};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::problem::{ITEM_ENDED, Problem, ProblemDocument};
+use crate::request::{Caller, Query};
+use crate::state::Web;
+
+/// An Item. Its token is never returned.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ItemView {
+    /// Plaid's `item_id`.
+    item_id: String,
+    /// Our key of it; works wherever `item_id` does.
+    id: String,
+    /// The integration.
+    integration_id: String,
+    /// Your id of the end user.
+    end_user_id: String,
+    /// Plaid's institution id.
+    institution_id: Option<String>,
+    /// The institution's name.
+    institution_name: Option<String>,
+    /// Its state.
+    status: ItemStatus,
+    /// What stands in the way, with Plaid's code and request id.
+    status_detail: Option<String>,
+    /// How much history has arrived.
+    history: History,
+    /// Date of the oldest transaction.
+    #[schema(value_type = Option<String>, format = Date)]
+    history_since: Option<Date>,
+    /// Number of its last entry in the feed; entries 1 to this one prove completeness.
+    item_seq: i64,
+    /// When it was linked.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    /// When a sync was last tried.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_attempt_at: Option<Timestamp>,
+    /// When a sync last succeeded.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_success_at: Option<Timestamp>,
+    /// When a webhook for it was last accepted.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_webhook_at: Option<Timestamp>,
+}
+
+impl ItemView {
+    pub(crate) fn of(item: Item) -> Self {
+        Self {
+            item_id: item.item_id,
+            id: item.key.into(),
+            integration_id: item.integration_id.into(),
+            end_user_id: item.end_user_id,
+            institution_id: item.institution_id,
+            institution_name: item.institution_name,
+            status: item.status,
+            status_detail: item.status_detail,
+            history: item.history,
+            history_since: item.history_since,
+            item_seq: item.item_seq,
+            created_at: item.created_at,
+            last_attempt_at: item.last_attempt_at,
+            last_success_at: item.last_success_at,
+            last_webhook_at: item.last_webhook_at,
+        }
+    }
+}
+
+/// Reads an Item.
+#[utoipa::path(
+    get, path = "/v1/items/{item_id}", tag = "items", operation_id = "get_item",
+    params(("item_id" = String, Path, description = "Plaid's item_id, or our id")),
+    responses((status = 200, body = ItemView), (status = 404, body = ProblemDocument)),
+)]
+pub(crate) async fn get(
+    _: Caller,
+    State(web): State<Web>,
+    Path(item_id): Path<String>,
+) -> Result<axum::Json<ItemView>, Problem> {
+    Ok(axum::Json(ItemView::of(web.item(&item_id).await?)))
+}
+
+/// Pulls what Plaid has, as soon as possible. The bank is not asked.
+#[utoipa::path(
+    post, path = "/v1/items/{item_id}/sync", tag = "items", operation_id = "sync_item",
+    params(("item_id" = String, Path, description = "Plaid's item_id, or our id")),
+    responses(
+        (status = 202, description = "The sync is on its way", body = ItemView),
+        (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
+    ),
+)]
+pub(crate) async fn sync(
+    _: Caller,
+    State(web): State<Web>,
+    Path(item_id): Path<String>,
+) -> Result<(StatusCode, axum::Json<ItemView>), Problem> {
+    let item = web.item(&item_id).await?;
+    if !item.status.is_live() {
+        return Err(Problem::new(ITEM_ENDED, "An Item that has ended cannot be synced."));
+    }
+    web.store.poke(WorkKind::Sync, item.key.as_str(), true).await?;
+    Ok((StatusCode::ACCEPTED, axum::Json(ItemView::of(item))))
+}
+
+/// What happens to the data of a removed Item.
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum DataChoice {
+    /// It stays readable.
+    Keep,
+    /// It is erased once Plaid confirms; the feed says so with tombstones.
+    Erase,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RemovalQuery {
+    /// `keep` or `erase`. Must be said, because neither can be undone.
+    data: DataChoice,
+    /// Only tell what would be removed.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// What a removal does or would do.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RemovalView {
+    /// The Item.
+    item: ItemView,
+    /// Whether this was only a question.
+    dry_run: bool,
+    /// Whether live transactions exist that would be or will be erased.
+    erases_transactions: bool,
+}
+
+/// Removes an Item: at Plaid, tried again until Plaid confirms; then its data, by choice.
+#[utoipa::path(
+    delete, path = "/v1/items/{item_id}", tag = "items", operation_id = "remove_item",
+    params(("item_id" = String, Path, description = "Plaid's item_id, or our id"), RemovalQuery),
+    responses(
+        (status = 202, description = "The removal is on its way", body = RemovalView),
+        (status = 200, description = "What a removal would do", body = RemovalView),
+        (status = 400, body = ProblemDocument), (status = 404, body = ProblemDocument),
+        (status = 409, body = ProblemDocument),
+    ),
+)]
+pub(crate) async fn remove(
+    _: Caller,
+    State(web): State<Web>,
+    Path(item_id): Path<String>,
+    Query(query): Query<RemovalQuery>,
+) -> Result<(StatusCode, axum::Json<RemovalView>), Problem> {
+    let item = web.item(&item_id).await?;
+    if item.status == ItemStatus::Removed {
+        return Err(Problem::new(ITEM_ENDED, "This Item was removed before."));
+    }
+    let filter =
+        TransactionFilter { end_user: Some(item.end_user_key.clone()), ..Default::default() };
+    let erases = query.data == DataChoice::Erase
+        && !web.store.transactions(&filter, None, 1).await?.is_empty();
+    let status = if query.dry_run {
+        StatusCode::OK
+    } else {
+        web.store.begin_removal(&item.key, query.data == DataChoice::Erase).await?;
+        StatusCode::ACCEPTED
+    };
+    let item = ItemView::of(web.item(item.key.as_str()).await?);
+    let view = RemovalView { item, dry_run: query.dry_run, erases_transactions: erases };
+    Ok((status, axum::Json(view)))
+}

@@ -1,0 +1,5 @@
+//! stub
+use axum::Router;
+pub(crate) fn router() -> Router<crate::state::Web> {
+    Router::new()
+}

@@ -1,0 +1,82 @@
+//! What handlers are given.
+
+use std::sync::Arc;
+
+use model::{Ambient, Item};
+use plaid::{Client, Connector, Credentials, KeyCache, KeyRecord};
+use store::{Integration, Store, WebhookKey};
+
+use crate::problem::Problem;
+
+/// Settings of the windows.
+#[derive(Debug, Clone)]
+pub struct WebSettings {
+    /// The address others reach this server at, without a trailing slash.
+    pub public_url: String,
+}
+
+/// Shared by all handlers. Cheap to clone.
+#[derive(Clone)]
+pub struct Web {
+    pub(crate) store: Store,
+    pub(crate) connector: Connector,
+    pub(crate) keys: Arc<KeyCache>,
+    pub(crate) settings: Arc<WebSettings>,
+}
+
+impl Web {
+    /// Starts with the webhook keys kept from before.
+    pub async fn open(
+        store: Store,
+        connector: Connector,
+        settings: WebSettings,
+    ) -> Result<Self, store::Error> {
+        let kept = store.webhook_keys().await?;
+        let keys = KeyCache::new(kept.iter().filter_map(kept_key));
+        Ok(Self { store, connector, keys: Arc::new(keys), settings: Arc::new(settings) })
+    }
+
+    pub(crate) fn ambient(&self) -> &Ambient {
+        self.store.ambient()
+    }
+
+    /// A client with an integration's credentials.
+    pub(crate) async fn client(&self, integration: &Integration) -> Result<Client, Problem> {
+        let secret = self.store.integration_secret(&integration.id).await?;
+        let secret = secret.ok_or_else(|| Problem::not_found("integration"))?;
+        let credentials = Credentials { client_id: integration.client_id.clone(), secret };
+        let (environment, base_url) = (integration.environment, integration.base_url.clone());
+        Ok(self.connector.client(environment, base_url, credentials))
+    }
+
+    /// Where Plaid sends an integration's webhooks.
+    pub(crate) fn webhook_url(&self, integration: &Integration) -> String {
+        format!("{}/webhooks/plaid/{}", self.settings.public_url, integration.id)
+    }
+
+    /// Where Items are linked to an integration.
+    pub(crate) fn link_url(&self, integration: &Integration) -> String {
+        format!("{}/v1/integrations/{}/links", self.settings.public_url, integration.id)
+    }
+
+    /// The Item of this id, ours or Plaid's.
+    pub(crate) async fn item(&self, id: &str) -> Result<Item, Problem> {
+        self.store.item(id).await?.ok_or_else(|| Problem::not_found("item"))
+    }
+
+    /// The integration of this id.
+    pub(crate) async fn integration(&self, id: &str) -> Result<Integration, Problem> {
+        let missing = || Problem::not_found("integration");
+        let id = id.parse().map_err(|_| missing())?;
+        self.store.integration(&id).await?.ok_or_else(missing)
+    }
+}
+
+/// A kept key that this program can no longer read is simply fetched again.
+fn kept_key(kept: &WebhookKey) -> Option<KeyRecord> {
+    Some(KeyRecord {
+        base_url: kept.base_url.parse().ok()?,
+        key: serde_json::from_str(&kept.jwk).ok()?,
+        fetched_at: kept.fetched_at,
+    })
+}
