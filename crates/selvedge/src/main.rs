@@ -23,7 +23,7 @@ const FAILED: u8 = 1;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    surroundings::start_logging();
+    surroundings::start_logging(arguments.command.usual_log());
     match command::run(arguments.command) {
         Ok(code) => code,
         Err(error) => {

@@ -9,9 +9,6 @@ use jiff::Timestamp;
 use model::{Ambient, Clock, Entropy};
 use tracing_subscriber::EnvFilter;
 
-/// What is logged unless `SELVEDGE_LOG` says otherwise.
-const USUAL_LOG: &str = "warn,selvedge=info,pipeline=info,web=info";
-
 struct SystemClock;
 
 impl Clock for SystemClock {
@@ -49,10 +46,11 @@ pub(crate) fn http_client() -> anyhow::Result<reqwest::Client> {
         .context("the HTTP client could not be made")
 }
 
-/// Logs to standard error: lines for people at a terminal, JSON otherwise.
-pub(crate) fn start_logging() {
+/// Logs to standard error: lines for people at a terminal, JSON otherwise. `SELVEDGE_LOG` overrides
+/// what is usual for the command.
+pub(crate) fn start_logging(usual: &str) {
     let filter =
-        EnvFilter::try_from_env("SELVEDGE_LOG").unwrap_or_else(|_| EnvFilter::new(USUAL_LOG));
+        EnvFilter::try_from_env("SELVEDGE_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if std::io::stderr().is_terminal() {
         log.with_target(false).init();

@@ -29,6 +29,17 @@ pub(crate) enum Command {
     Keys(keys::Keys),
 }
 
+impl Command {
+    /// What the command logs: a server tells its story, the others speak when something is wrong.
+    pub(crate) fn usual_log(&self) -> &'static str {
+        match self {
+            Self::Serve(_) => "warn,selvedge=info,pipeline=info,web=info",
+            Self::Demo(_) => "error",
+            _ => "warn",
+        }
+    }
+}
+
 /// Runs a command to its end.
 pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

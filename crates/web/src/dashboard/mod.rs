@@ -1,5 +1,43 @@
-//! stub
+//! The dashboard: server-rendered pages that answer "is it fresh, is it right, what do I do". Pages
+//! read without script; with it, they refresh themselves quietly.
+
+mod api_keys;
+mod assets;
+mod end_users;
+mod integrations;
+mod overview;
+mod render;
+mod session;
+mod sources;
+mod words;
+
 use axum::Router;
-pub(crate) fn router() -> Router<crate::state::Web> {
+use axum::routing::{get, post};
+
+use crate::state::Web;
+
+/// Every page.
+pub(crate) fn router() -> Router<Web> {
     Router::new()
+        .route("/", get(overview::show))
+        .route("/set-up", get(session::set_up_form).post(session::set_up))
+        .route("/sign-in", get(session::sign_in_form).post(session::sign_in))
+        .route("/sign-out", post(session::sign_out))
+        .route("/integrations", get(integrations::list).post(integrations::create))
+        .route("/integrations/new", get(integrations::form))
+        .route("/integrations/{id}", get(integrations::show))
+        .route("/integrations/{id}/check", post(integrations::check))
+        .route("/integrations/{id}/delete", post(integrations::delete))
+        .route("/sources", get(sources::list).post(sources::create))
+        .route("/sources/new", get(sources::form))
+        .route("/sources/{id}", get(sources::show))
+        .route("/sources/{id}/check", post(sources::check))
+        .route("/sources/{id}/delete", post(sources::delete))
+        .route("/end-users", get(end_users::list))
+        .route("/end-users/{id}", get(end_users::show))
+        .route("/end-users/{id}/news", get(end_users::news))
+        .route("/items/{id}/sync", post(end_users::sync))
+        .route("/api-keys", get(api_keys::list).post(api_keys::create))
+        .route("/api-keys/{id}/revoke", post(api_keys::revoke))
+        .route("/assets/{*path}", get(assets::asset))
 }

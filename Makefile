@@ -1,0 +1,49 @@
+# The front door. `make demo` and `make test` are all a newcomer needs; `make help` lists the rest.
+
+.PHONY: help demo build test check soak bench assets tools test-tools openapi
+.DEFAULT_GOAL := help
+
+BINARY := target/release/selvedge
+VENDOR := crates/web/assets/vendor
+VENV := .venv
+SEEDS ?= 20
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+demo: build ## Bank data of several customers arriving, on this machine, without keys
+	$(BINARY) demo
+
+build: tools assets ## The program, at target/release/selvedge
+	cargo build --release --locked
+
+test: tools test-tools assets ## Every test: unit, whole system, Plaid's own client, PyAirbyte, browser
+	cargo test --workspace --locked
+
+check: tools assets ## Format, lints, tidiness
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo test --locked -p selvedge --test it tidy
+
+soak: build ## Slower suites: the demo over many seeds, more kills (SEEDS=20)
+	scripts/soak $(BINARY) $(SEEDS)
+
+bench: build ## Cold start, idle memory, first-load speed, beside a plain client in the same run
+	scripts/bench $(BINARY)
+
+openapi: build ## Write docs/reference/openapi.json anew
+	$(BINARY) openapi > docs/reference/openapi.json
+
+assets: $(VENDOR)/htmx.min.js ## The dashboard's browser libraries, from npm by lock file
+
+$(VENDOR)/htmx.min.js: package.json package-lock.json | tools
+	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	mkdir -p $(VENDOR)
+	cp node_modules/htmx.org/dist/htmx.min.js $@
+	cp node_modules/htmx.org/LICENSE $(VENDOR)/htmx.LICENSE
+
+tools: ## What building needs: Rust, a C compiler, npm
+	@scripts/need build
+
+test-tools: ## What testing needs besides: PostgreSQL, Chromium, Python packages
+	@scripts/need test $(VENV)

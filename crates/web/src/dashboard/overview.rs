@@ -1,0 +1,107 @@
+//! The overview: what needs a person, then how fresh every Item is.
+
+use askama::Template;
+use axum::extract::State;
+use axum::response::Response;
+use jiff::Timestamp;
+use model::{Item, ItemStatus};
+use store::ItemFilter;
+
+use super::render::{Frame, page};
+use super::session::Operator;
+use super::words::{Age, Badge, advice, count, history, item_badge};
+use crate::problem::Problem;
+use crate::state::Web;
+
+/// Items shown; more are reached through their end users.
+const SHOWN: i64 = 200;
+
+/// An Item as a row.
+pub(super) struct ItemRow {
+    pub(super) id: String,
+    pub(super) item_id: String,
+    pub(super) end_user_id: String,
+    pub(super) end_user_key: String,
+    pub(super) bank: String,
+    pub(super) badge: Badge,
+    pub(super) detail: Option<String>,
+    pub(super) advice: Option<&'static str>,
+    pub(super) synced: Age,
+    pub(super) webhook: Age,
+    pub(super) history: String,
+    pub(super) is_live: bool,
+}
+
+impl ItemRow {
+    pub(super) fn of(item: Item, now: Timestamp) -> Self {
+        Self {
+            badge: item_badge(&item),
+            advice: advice(&item),
+            history: history(&item),
+            synced: Age::or_never(item.last_success_at, now),
+            webhook: Age::or_never(item.last_webhook_at, now),
+            is_live: item.status.is_live(),
+            id: item.key.into(),
+            bank: item
+                .institution_name
+                .or(item.institution_id)
+                .unwrap_or_else(|| "Unnamed institution".to_owned()),
+            item_id: item.item_id,
+            end_user_id: item.end_user_id,
+            end_user_key: item.end_user_key.into(),
+            detail: item.status_detail,
+        }
+    }
+
+    /// Whether a person has to do something.
+    fn needs_a_person(&self) -> bool {
+        self.advice.is_some()
+    }
+}
+
+#[derive(Template)]
+#[template(path = "overview.html")]
+struct OverviewPage {
+    frame: Frame,
+    state: String,
+    numbers: [(&'static str, String); 4],
+    needs: Vec<ItemRow>,
+    items: Vec<ItemRow>,
+    more: bool,
+    has_integrations: bool,
+}
+
+pub(super) async fn show(operator: Operator, State(web): State<Web>) -> Result<Response, Problem> {
+    let now = web.ambient().now();
+    let summary = web.store.summary().await?;
+    let mut items = web.store.items(&ItemFilter::default(), None, SHOWN + 1).await?;
+    let shown = usize::try_from(SHOWN).unwrap_or(usize::MAX);
+    let more = items.len() > shown;
+    items.truncate(shown);
+    let rows: Vec<ItemRow> = items.into_iter().map(|item| ItemRow::of(item, now)).collect();
+    let (needs, items): (Vec<_>, Vec<_>) = rows.into_iter().partition(ItemRow::needs_a_person);
+    let of = |status| summary.items.iter().find(|(s, _)| *s == status).map_or(0, |(_, n)| *n);
+    let all: i64 = summary.items.iter().map(|(_, count)| count).sum();
+    let broken = of(ItemStatus::LoginRequired) + of(ItemStatus::Erroring);
+    let state = match (all, broken) {
+        (0, _) => "Nothing is linked yet.".to_owned(),
+        (_, 0) => format!("All {all} items are in order."),
+        (_, 1) => format!("1 of {all} items needs attention."),
+        _ => format!("{broken} of {all} items need attention."),
+    };
+    let template = OverviewPage {
+        frame: Frame::new(&operator, "overview", "Overview"),
+        state,
+        numbers: [
+            ("End users", count(summary.end_users)),
+            ("Items", count(all)),
+            ("Accounts", count(summary.accounts)),
+            ("Transactions", count(summary.transactions)),
+        ],
+        needs,
+        items,
+        more,
+        has_integrations: summary.integrations > 0,
+    };
+    Ok(page(&template))
+}
