@@ -25,6 +25,7 @@ pub(crate) async fn sync_item(
     settings: &Settings,
 ) -> Result<Applied, Failure> {
     let ambient = store.ambient();
+    let started_at = ambient.now();
     let owner = Owner { item_id: item.item_id.clone(), end_user_id: item.end_user_id.clone() };
     store.discard_staged(&item.key).await?;
     let mut stage = StagedItem { store, key: &item.key };
@@ -33,6 +34,7 @@ pub(crate) async fn sync_item(
     let update = Update {
         item: item.key.clone(),
         lease: lease.clone(),
+        started_at,
         attempt: pulled.attempt,
         pages: pulled.pages,
         from_cursor: item.cursor.clone(),

@@ -49,8 +49,7 @@ pub(crate) fn http_client() -> anyhow::Result<reqwest::Client> {
 /// Logs to standard error: lines for people at a terminal, JSON otherwise. `SELVEDGE_LOG` overrides
 /// what is usual for the command.
 pub(crate) fn start_logging(usual: &str) {
-    let filter =
-        EnvFilter::try_from_env("SELVEDGE_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
+    let filter = EnvFilter::try_from_env("SELVEDGE_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if std::io::stderr().is_terminal() {
         log.with_target(false).init();

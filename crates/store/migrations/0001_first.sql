@@ -113,7 +113,7 @@ CREATE TABLE transactions (
 CREATE UNIQUE INDEX transactions_by_plaid_id ON transactions (item, transaction_id);
 CREATE INDEX transactions_by_pending_id ON transactions (item, pending_transaction_id);
 CREATE INDEX transactions_by_end_user ON transactions (end_user_key, date, id);
-CREATE INDEX transactions_by_date ON transactions (integration_id, date, id);
+CREATE INDEX transactions_by_date ON transactions (date, id);
 
 -- Current version of every other record, by stream.
 CREATE TABLE records (

@@ -34,8 +34,8 @@ declare! {
          LEFT JOIN transactions t ON c.stream = 'transactions' AND t.id = c.record_id \
          LEFT JOIN records r ON r.item = c.item AND r.stream = c.stream \
             AND r.record_id = c.record_id \
-         WHERE c.seq > $1 AND ($2 IS NULL OR c.integration_id = $2) \
-            AND ($3 IS NULL OR c.end_user_key = $3) AND ($4 IS NULL OR c.stream = $4) \
+         WHERE c.seq > $1 AND (CAST($2 AS TEXT) IS NULL OR c.integration_id = $2) \
+            AND (CAST($3 AS TEXT) IS NULL OR c.end_user_key = $3) AND (CAST($4 AS TEXT) IS NULL OR c.stream = $4) \
          ORDER BY c.seq LIMIT $5";
 }
 

@@ -18,7 +18,7 @@ declare! {
             created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
     LIST =
         "SELECT id, name, environment, base_url, client_id, created_at FROM integrations \
-         WHERE ($1 IS NULL OR id > $1) ORDER BY id LIMIT $2";
+         WHERE (CAST($1 AS TEXT) IS NULL OR id > $1) ORDER BY id LIMIT $2";
     GET =
         "SELECT id, name, environment, base_url, client_id, created_at FROM integrations \
          WHERE id = $1";

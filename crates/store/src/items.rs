@@ -27,7 +27,7 @@ declare! {
          DO UPDATE SET name = COALESCE(excluded.name, end_users.name) RETURNING id";
     END_USERS =
         "SELECT id, integration_id, end_user_id, name, created_at FROM end_users \
-         WHERE ($1 IS NULL OR integration_id = $1) AND ($2 IS NULL OR id > $2) \
+         WHERE (CAST($1 AS TEXT) IS NULL OR integration_id = $1) AND (CAST($2 AS TEXT) IS NULL OR id > $2) \
          ORDER BY id LIMIT $3";
     FIND_END_USER =
         "SELECT id, integration_id, end_user_id, name, created_at FROM end_users \
@@ -48,8 +48,8 @@ declare! {
             i.item_seq, i.created_at, i.last_attempt_at, i.last_success_at, i.last_webhook_at, \
             e.end_user_id \
          FROM items i JOIN end_users e ON e.id = i.end_user_key \
-         WHERE ($1 IS NULL OR i.integration_id = $1) AND ($2 IS NULL OR i.end_user_key = $2) \
-            AND ($3 IS NULL OR i.id > $3) ORDER BY i.id LIMIT $4";
+         WHERE (CAST($1 AS TEXT) IS NULL OR i.integration_id = $1) AND (CAST($2 AS TEXT) IS NULL OR i.end_user_key = $2) \
+            AND (CAST($3 AS TEXT) IS NULL OR i.id > $3) ORDER BY i.id LIMIT $4";
     GET_ITEM =
         "SELECT i.id, i.item_id, i.integration_id, i.end_user_key, i.institution_id, \
             i.institution_name, i.status, i.status_detail, i.history, i.history_since, i.cursor, \
@@ -62,7 +62,7 @@ declare! {
          AND status <> 'removing' AND status <> 'removed'";
     NOTE_SUCCESS =
         "UPDATE items SET status = $2, status_detail = NULL, history = $3, history_since = $4, \
-            last_attempt_at = $5, last_success_at = $5 WHERE id = $1";
+            last_attempt_at = $5, last_success_at = $6 WHERE id = $1";
     NOTE_FAILURE =
         "UPDATE items SET status = $2, status_detail = $3, last_attempt_at = $4 WHERE id = $1 \
          AND status <> 'removing' AND status <> 'removed'";
@@ -415,13 +415,14 @@ pub(crate) async fn note_success(
     status: ItemStatus,
     history: History,
     since: Option<String>,
-    now: Timestamp,
+    (started_at, now): (Timestamp, Timestamp),
 ) -> Result<(), Error> {
     sqlx::query(NOTE_SUCCESS)
         .bind(item.to_owned())
         .bind(status.as_str())
         .bind(history.as_str())
         .bind(since)
+        .bind(started_at.as_microsecond())
         .bind(now.as_microsecond())
         .execute(connection)
         .await?;

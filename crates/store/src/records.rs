@@ -25,7 +25,7 @@ declare! {
          WHERE item = $1 AND stream = $2 AND record_id = $3";
     OF_END_USER =
         "SELECT body FROM records WHERE end_user_key = $1 AND stream = $2 AND removed = 0 \
-         AND ($3 IS NULL OR record_id > $3) ORDER BY record_id LIMIT $4";
+         AND (CAST($3 AS TEXT) IS NULL OR record_id > $3) ORDER BY record_id LIMIT $4";
 }
 
 pub(crate) static FIND_ACCOUNTS: LazyLock<LookUp> = LazyLock::new(|| {

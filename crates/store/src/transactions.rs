@@ -34,21 +34,21 @@ declare! {
     /// Newest first. Absent filters are null.
     LIST =
         "SELECT body FROM transactions WHERE removed = 0 \
-         AND ($1 IS NULL OR integration_id = $1) AND ($2 IS NULL OR end_user_key = $2) \
-         AND ($3 IS NULL OR account_id = $3) AND ($4 IS NULL OR date >= $4) \
-         AND ($5 IS NULL OR date <= $5) AND ($6 IS NULL OR currency = $6) \
-         AND ($7 IS NULL OR amount_minor >= $7) AND ($8 IS NULL OR amount_minor <= $8) \
-         AND ($9 IS NULL OR pending = $9) AND ($10 IS NULL OR updated_at >= $10) \
-         AND ($11 IS NULL OR date < $11 OR (date = $11 AND id < $12)) \
+         AND (CAST($1 AS TEXT) IS NULL OR integration_id = $1) AND (CAST($2 AS TEXT) IS NULL OR end_user_key = $2) \
+         AND (CAST($3 AS TEXT) IS NULL OR account_id = $3) AND (CAST($4 AS TEXT) IS NULL OR date >= $4) \
+         AND (CAST($5 AS TEXT) IS NULL OR date <= $5) AND (CAST($6 AS TEXT) IS NULL OR currency = $6) \
+         AND (CAST($7 AS BIGINT) IS NULL OR amount_minor >= $7) AND (CAST($8 AS BIGINT) IS NULL OR amount_minor <= $8) \
+         AND (CAST($9 AS BIGINT) IS NULL OR pending = $9) AND (CAST($10 AS BIGINT) IS NULL OR updated_at >= $10) \
+         AND date <= $11 AND (date < $11 OR id < $12) \
          ORDER BY date DESC, id DESC LIMIT $13";
     /// The same for one end user, in the order of that end user's index.
     LIST_OF_END_USER =
         "SELECT body FROM transactions WHERE end_user_key = $1 AND removed = 0 \
-         AND ($2 IS NULL OR account_id = $2) AND ($3 IS NULL OR date >= $3) \
-         AND ($4 IS NULL OR date <= $4) AND ($5 IS NULL OR currency = $5) \
-         AND ($6 IS NULL OR amount_minor >= $6) AND ($7 IS NULL OR amount_minor <= $7) \
-         AND ($8 IS NULL OR pending = $8) AND ($9 IS NULL OR updated_at >= $9) \
-         AND ($10 IS NULL OR date < $10 OR (date = $10 AND id < $11)) \
+         AND (CAST($2 AS TEXT) IS NULL OR account_id = $2) AND (CAST($3 AS TEXT) IS NULL OR date >= $3) \
+         AND (CAST($4 AS TEXT) IS NULL OR date <= $4) AND (CAST($5 AS TEXT) IS NULL OR currency = $5) \
+         AND (CAST($6 AS BIGINT) IS NULL OR amount_minor >= $6) AND (CAST($7 AS BIGINT) IS NULL OR amount_minor <= $7) \
+         AND (CAST($8 AS BIGINT) IS NULL OR pending = $8) AND (CAST($9 AS BIGINT) IS NULL OR updated_at >= $9) \
+         AND date <= $10 AND (date < $10 OR id < $11) \
          ORDER BY date DESC, id DESC LIMIT $12";
 }
 
@@ -74,6 +74,9 @@ pub(crate) static FIND_POSTED: LazyLock<LookUp> = LazyLock::new(|| {
          FROM transactions WHERE item = $1 AND pending_transaction_id",
     )
 });
+
+/// Behind every date there is: where a list starts. A bound keeps the index in use.
+const END_OF_TIME: &str = "9999-12-31";
 
 /// How many transactions a page changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -394,8 +397,8 @@ impl Store {
             .bind(filter.most.as_ref().map(Money::minor))
             .bind(filter.pending.map(i64::from))
             .bind(filter.updated_since.map(Timestamp::as_microsecond))
-            .bind(after.map(|place| place.date.to_string()))
-            .bind(after.map(|place| place.id.clone()))
+            .bind(after.map_or_else(|| END_OF_TIME.to_owned(), |place| place.date.to_string()))
+            .bind(after.map(|place| place.id.clone()).unwrap_or_default())
             .bind(limit);
         let rows = list.fetch_all(self.db.readers()).await?;
         rows.iter()

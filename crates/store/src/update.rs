@@ -21,6 +21,8 @@ pub struct Update {
     pub item: ItemKey,
     /// The right to write it.
     pub lease: Lease,
+    /// When Plaid was first asked for it.
+    pub started_at: Timestamp,
     /// The attempt whose pages hold.
     pub attempt: u32,
     /// How many pages it has.
@@ -94,7 +96,9 @@ async fn apply(
     feed.close(connection).await?;
     staging::discard(connection, &item).await?;
     let since = transactions::oldest(connection, &item).await?;
-    items::note_success(connection, &item, ItemStatus::Healthy, update.history, since, now).await?;
+    let times = (update.started_at, now);
+    items::note_success(connection, &item, ItemStatus::Healthy, update.history, since, times)
+        .await?;
     work::finish(connection, &update.lease, now, update.next_due).await?;
     Ok(applied)
 }

@@ -17,6 +17,11 @@ declare! {
     FIND_ITEM =
         "SELECT id FROM items WHERE item_id = $1 AND integration_id = $2 \
          AND status <> 'removing' AND status <> 'removed'";
+    /// An Item whose last sync began before a webhook of that second could count on it.
+    FIND_ITEM_NOT_SYNCED_SINCE =
+        "SELECT id FROM items WHERE item_id = $1 AND integration_id = $2 \
+         AND status <> 'removing' AND status <> 'removed' \
+         AND (last_attempt_at IS NULL OR last_attempt_at < $3)";
     NOTE_ITEM = "UPDATE items SET last_webhook_at = $2 WHERE id = $1";
     FORGET = "DELETE FROM webhook_events WHERE received_at < $1";
     KEEP_KEY =
@@ -57,17 +62,17 @@ pub struct WebhookKey {
 }
 
 impl Store {
-    /// Records a webhook and pokes its Item, in one transaction. False for a repeat, which does
-    /// nothing. An Item that is not linked (yet) is no error.
+    /// Records a webhook and pokes its Item, in one transaction. False for a repeat: the same body
+    /// issued in the same second. Two events of one second look like a repeat, so one still pokes
+    /// an Item that no sync has looked at since that second. An Item that is not linked (yet) is no
+    /// error.
     pub async fn record_webhook(&self, event: Received) -> Result<bool, Error> {
         let now = self.ambient.now();
         let is_new = self
             .db
             .write(move |connection| Box::pin(async move { record(connection, event, now).await }))
             .await?;
-        if is_new {
-            self.news.announce_work();
-        }
+        self.news.announce_work();
         Ok(is_new)
     }
 
@@ -132,16 +137,20 @@ async fn record(
         .bind(event.item_id.clone())
         .execute(&mut *connection)
         .await?;
-    if inserted.rows_affected() == 0 {
-        return Ok(false);
-    }
-    let Some(item_id) = event.item_id else { return Ok(true) };
-    let find = sqlx::query(FIND_ITEM).bind(item_id).bind(event.integration_id);
+    let is_new = inserted.rows_affected() == 1;
+    let Some(item_id) = event.item_id else { return Ok(is_new) };
+    let find = if is_new {
+        sqlx::query(FIND_ITEM).bind(item_id).bind(event.integration_id)
+    } else {
+        let next_second = event.issued_at.saturating_add(1).saturating_mul(1_000_000);
+        let find = sqlx::query(FIND_ITEM_NOT_SYNCED_SINCE).bind(item_id);
+        find.bind(event.integration_id).bind(next_second)
+    };
     if let Some(row) = find.fetch_optional(&mut *connection).await? {
         let item: String = row.try_get(0)?;
         let note = sqlx::query(NOTE_ITEM).bind(item.clone()).bind(now.as_microsecond());
         note.execute(&mut *connection).await?;
         work::poke(connection, WorkKind::Sync, &item, now).await?;
     }
-    Ok(true)
+    Ok(is_new)
 }

@@ -34,7 +34,8 @@ declare! {
     FINISH =
         "UPDATE work SET done_seq = claimed_seq, lease_owner = NULL, lease_until = 0, \
             attempts = 0, not_before = 0, last_error = NULL, \
-            due_at = CASE WHEN wanted_seq > claimed_seq THEN $4 ELSE $5 END \
+            due_at = CASE WHEN wanted_seq > claimed_seq THEN CAST($4 AS BIGINT) \
+                ELSE CAST($5 AS BIGINT) END \
          WHERE kind = $1 AND subject = $2 AND fence = $3 AND lease_owner IS NOT NULL";
     FAIL =
         "UPDATE work SET lease_owner = NULL, lease_until = 0, attempts = attempts + 1, \

@@ -1,1 +1,14 @@
-//! placeholder
+//! A whole world in one call, for tests: an emulated bank, a server with its workers, a database in
+//! a folder of its own, all on free ports. Helpers panic when the world is not as it should be.
+
+mod bank;
+mod key_server;
+mod postgres;
+mod surroundings;
+mod world;
+
+pub use bank::{Bank, CLIENT_ID, Linked, SECRET};
+pub use key_server::KeyServer;
+pub use postgres::Postgres;
+pub use surroundings::{ambient, http_client, now};
+pub use world::{World, master_key, open_store};

@@ -4,6 +4,7 @@ mod bank;
 mod demo;
 mod emulator;
 mod keys;
+mod openapi;
 mod serve;
 mod source;
 mod sync;
@@ -27,6 +28,8 @@ pub(crate) enum Command {
     Sync(sync::Sync),
     /// Make, list and revoke API keys.
     Keys(keys::Keys),
+    /// Print the API's OpenAPI document.
+    Openapi,
 }
 
 impl Command {
@@ -51,6 +54,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Source(source) => source.run().await,
             Command::Sync(sync) => sync.run().await,
             Command::Keys(keys) => keys.run().await,
+            Command::Openapi => openapi::run(),
         }
     })
 }

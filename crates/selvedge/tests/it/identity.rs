@@ -1,0 +1,249 @@
+//! Transactions keep their identity: pending to posted in any order, late removals, full re-walks.
+
+use jiff::SignedDuration;
+use jiff::civil::Date;
+use model::{
+    ChangeKind, Direction, History, ItemKey, Page, Record, Removal, Staged, Stream, Transaction,
+};
+use secrecy::SecretString;
+use store::{ChangeFilter, LinkOutcome, NewLink, Store, TransactionFilter, Update, WorkKind};
+use testkit::open_store;
+
+struct Ledger {
+    store: Store,
+    key: ItemKey,
+    cursor: u32,
+    _folder: tempfile::TempDir,
+}
+
+impl Ledger {
+    async fn open() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open_store(folder.path(), true).await;
+        let integration = store
+            .create_integration(store::NewIntegration {
+                name: "Bank".into(),
+                environment: model::Environment::Sandbox,
+                base_url: model::Environment::Sandbox.base_url(),
+                client_id: "client".into(),
+                secret: SecretString::from("secret"),
+            })
+            .await
+            .unwrap();
+        let link = NewLink {
+            integration: integration.id,
+            item_id: "item".into(),
+            access_token: SecretString::from("access-sandbox-1"),
+            end_user_id: "alice".into(),
+            end_user_name: None,
+            institution_id: None,
+            institution_name: None,
+        };
+        let LinkOutcome::Created(key) = store.link(link).await.unwrap() else { panic!("new") };
+        Self { store, key, cursor: 0, _folder: folder }
+    }
+
+    /// Applies pages as one update, and gives what the feed says of it: kind and Plaid's id.
+    async fn apply(
+        &mut self,
+        pages: &[Page],
+        full_walk: bool,
+    ) -> Vec<(ChangeKind, String, String)> {
+        while self.store.number_changes().await.unwrap() > 0 {}
+        let head = self.store.feed_head().await.unwrap();
+        let lease = SignedDuration::from_secs(60);
+        self.store.poke(WorkKind::Sync, self.key.as_str(), true).await.unwrap();
+        let lease = self.store.claim(WorkKind::Sync, "test", lease).await.unwrap().unwrap();
+        for (number, page) in pages.iter().enumerate() {
+            self.store
+                .stage_page(&self.key, 1, u32::try_from(number).unwrap(), page)
+                .await
+                .unwrap();
+        }
+        let cursor = |number: u32| if number == 0 { String::new() } else { number.to_string() };
+        let update = Update {
+            item: self.key.clone(),
+            lease,
+            started_at: testkit::now(),
+            attempt: 1,
+            pages: u32::try_from(pages.len()).unwrap(),
+            from_cursor: cursor(self.cursor),
+            cursor: cursor(self.cursor + 1),
+            full_walk,
+            history: History::Complete,
+            accounts: Page::default(),
+            next_due: testkit::now(),
+        };
+        self.store.apply_update(update).await.unwrap();
+        self.cursor += 1;
+        while self.store.number_changes().await.unwrap() > 0 {}
+        let changes = self.store.changes(head, &ChangeFilter::default(), 1_000).await.unwrap();
+        let told = changes.into_iter().map(|change| {
+            assert_eq!(change.stream, Stream::Transactions);
+            match change.record {
+                Record::Transaction(row) => (change.kind, row.transaction_id, row.id),
+                Record::Tombstone(gone) => {
+                    (change.kind, gone.transaction_id.unwrap(), gone.id.unwrap())
+                }
+                other => panic!("{other:?}"),
+            }
+        });
+        told.collect()
+    }
+
+    async fn live(&self) -> Vec<String> {
+        let filter = TransactionFilter::default();
+        let rows = self.store.transactions(&filter, None, 1_000).await.unwrap();
+        let mut ids: Vec<String> = rows.into_iter().map(|row| row.transaction_id).collect();
+        ids.sort();
+        ids
+    }
+}
+
+fn row(transaction_id: &str, pending_of: Option<&str>, amount: &str) -> Staged<Transaction> {
+    let record = Transaction {
+        id: String::new(),
+        transaction_id: transaction_id.into(),
+        item_id: "item".into(),
+        account_id: "account".into(),
+        end_user_id: "alice".into(),
+        date: Date::constant(2026, 1, 31),
+        authorized_date: None,
+        amount: amount.into(),
+        amount_exact: None,
+        direction: Direction::Out,
+        currency: "USD".into(),
+        pending: transaction_id.starts_with("pending"),
+        pending_transaction_id: pending_of.map(str::to_owned),
+        name: "Coffee".into(),
+        merchant_name: None,
+        original_description: None,
+        payment_channel: None,
+        check_number: None,
+        category: None,
+    };
+    Staged { record, raw: "{}".into() }
+}
+
+fn added(rows: Vec<Staged<Transaction>>) -> Page {
+    Page { added: rows, ..Page::default() }
+}
+
+fn removed(transaction_id: &str) -> Page {
+    let removal = Removal { transaction_id: transaction_id.into(), account_id: None };
+    Page { removed: vec![removal], ..Page::default() }
+}
+
+#[tokio::test]
+async fn posting_is_one_modified_under_the_same_id() {
+    let mut ledger = Ledger::open().await;
+    let first = ledger.apply(&[added(vec![row("pending", None, "5.00")])], false).await;
+    let posting = Page {
+        removed: removed("pending").removed,
+        ..added(vec![row("posted", Some("pending"), "6.00")])
+    };
+    let then = ledger.apply(&[posting], false).await;
+    assert_eq!(then, [(ChangeKind::Modified, "posted".into(), first[0].2.clone())]);
+    assert_eq!(ledger.live().await, ["posted"]);
+}
+
+#[tokio::test]
+async fn a_late_removal_of_the_pending_twin_is_absorbed() {
+    let mut ledger = Ledger::open().await;
+    let first = ledger.apply(&[added(vec![row("pending", None, "5.00")])], false).await;
+    let then = ledger.apply(&[added(vec![row("posted", Some("pending"), "5.00")])], false).await;
+    assert_eq!(then, [(ChangeKind::Modified, "posted".into(), first[0].2.clone())]);
+    assert_eq!(ledger.apply(&[removed("pending")], false).await, []);
+    assert_eq!(ledger.live().await, ["posted"]);
+}
+
+#[tokio::test]
+async fn a_removal_that_came_first_leaves_a_tombstone_that_posting_revives() {
+    let mut ledger = Ledger::open().await;
+    let first = ledger.apply(&[added(vec![row("pending", None, "5.00")])], false).await;
+    let id = first[0].2.clone();
+    let gone = ledger.apply(&[removed("pending")], false).await;
+    assert_eq!(gone, [(ChangeKind::Removed, "pending".into(), id.clone())]);
+    assert!(ledger.live().await.is_empty());
+    let back = ledger.apply(&[added(vec![row("posted", Some("pending"), "5.00")])], false).await;
+    assert_eq!(back, [(ChangeKind::Added, "posted".into(), id)]);
+    assert_eq!(ledger.live().await, ["posted"]);
+}
+
+#[tokio::test]
+async fn twins_split_over_pages_of_one_update_never_live_twice() {
+    for pages in [
+        vec![removed("pending"), added(vec![row("posted", Some("pending"), "5.00")])],
+        vec![added(vec![row("posted", Some("pending"), "5.00")]), removed("pending")],
+    ] {
+        let mut ledger = Ledger::open().await;
+        let first = ledger.apply(&[added(vec![row("pending", None, "5.00")])], false).await;
+        let told = ledger.apply(&pages, false).await;
+        assert_eq!(told.last().unwrap().2, first[0].2, "the same event");
+        assert_eq!(ledger.live().await, ["posted"]);
+    }
+}
+
+#[tokio::test]
+async fn a_pending_row_that_comes_after_its_posted_one_is_old_news() {
+    let mut ledger = Ledger::open().await;
+    ledger.apply(&[added(vec![row("posted", Some("pending"), "5.00")])], false).await;
+    assert_eq!(ledger.apply(&[added(vec![row("pending", None, "5.00")])], false).await, []);
+    assert_eq!(ledger.live().await, ["posted"]);
+}
+
+#[tokio::test]
+async fn what_is_told_twice_changes_nothing_and_unknown_removals_are_ignored() {
+    let mut ledger = Ledger::open().await;
+    let page = added(vec![row("a", None, "1.00"), row("b", None, "2.00")]);
+    assert_eq!(ledger.apply(&[page.clone()], false).await.len(), 2);
+    assert_eq!(ledger.apply(&[page.clone(), page, removed("nobody")], false).await, []);
+    let changed = Page { modified: vec![row("a", None, "1.50")], ..Page::default() };
+    assert_eq!(ledger.apply(&[changed], false).await[0].0, ChangeKind::Modified);
+}
+
+#[tokio::test]
+async fn a_full_walk_reconciles_what_is_absent() {
+    let mut ledger = Ledger::open().await;
+    let page = added(vec![
+        row("a", None, "1.00"),
+        row("ghost", None, "2.00"),
+        row("pending", None, "3.00"),
+    ]);
+    ledger.apply(&[page], false).await;
+    let walk = added(vec![row("a", None, "1.00"), row("posted", Some("pending"), "3.00")]);
+    let told = ledger.apply(&[walk], true).await;
+    let kinds: Vec<(ChangeKind, &str)> = told.iter().map(|(k, id, _)| (*k, id.as_str())).collect();
+    assert_eq!(kinds, [(ChangeKind::Modified, "posted"), (ChangeKind::Removed, "ghost")]);
+    assert_eq!(ledger.live().await, ["a", "posted"]);
+}
+
+#[tokio::test]
+async fn a_stale_worker_cannot_commit() {
+    let mut ledger = Ledger::open().await;
+    ledger.apply(&[added(vec![row("a", None, "1.00")])], false).await;
+    let store = &ledger.store;
+    store.poke(WorkKind::Sync, ledger.key.as_str(), true).await.unwrap();
+    let no_time = SignedDuration::ZERO;
+    let stale = store.claim(WorkKind::Sync, "slow", no_time).await.unwrap().unwrap();
+    let lease = SignedDuration::from_secs(60);
+    store.claim(WorkKind::Sync, "fast", lease).await.unwrap().expect("the lease ran out");
+    store.stage_page(&ledger.key, 1, 0, &added(vec![row("b", None, "1.00")])).await.unwrap();
+    let update = Update {
+        item: ledger.key.clone(),
+        lease: stale,
+        started_at: testkit::now(),
+        attempt: 1,
+        pages: 1,
+        from_cursor: "1".into(),
+        cursor: "2".into(),
+        full_walk: false,
+        history: History::Complete,
+        accounts: Page::default(),
+        next_due: testkit::now(),
+    };
+    let refused = store.apply_update(update).await;
+    assert!(matches!(refused, Err(store::Error::Stale)), "{refused:?}");
+    assert_eq!(ledger.live().await, ["a"]);
+    assert_eq!(ledger.store.item("item").await.unwrap().unwrap().cursor, "1", "nor the cursor");
+}

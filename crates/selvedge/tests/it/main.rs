@@ -1,0 +1,17 @@
+//! The whole system from outside: real HTTP, real databases, real processes, a real browser. One
+//! binary, so that the world is linked once.
+
+mod api;
+mod crash;
+mod demo;
+mod documents;
+mod engines;
+mod identity;
+mod outside;
+mod process;
+mod secrets;
+mod source;
+mod start;
+mod story;
+mod tidy;
+mod webhooks;

@@ -1,0 +1,228 @@
+//! The world: a bank, a server with its workers, and what a test asks of them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use model::{Currency, Environment, Money, Record};
+use pipeline::{Pipeline, Settings};
+use plaid::Connector;
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use store::{
+    ChangeFilter, Database, Integration, MasterKey, NewIntegration, Scope, Store, TransactionFilter,
+};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use web::{Web, WebSettings};
+
+use crate::bank::{Bank, CLIENT_ID, Linked, SECRET};
+use crate::surroundings::{ambient, http_client};
+
+/// How long a test waits for something that must come.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The master key of every test database.
+pub fn master_key() -> MasterKey {
+    MasterKey::parse("c2VsdmVkZ2Ugc2VsdmVkZ2Ugc2VsdmVkZ2Ugc2VsdmU=").expect("a key")
+}
+
+/// Opens the store in a folder.
+pub async fn open_store(folder: &Path, exclusive: bool) -> Store {
+    let database = Database { path: folder.join("selvedge.db"), exclusive };
+    Store::open(&database, master_key(), ambient()).await.expect("a store")
+}
+
+/// A bank, a server and a database.
+pub struct World {
+    /// The bank.
+    pub bank: Bank,
+    /// The database.
+    pub store: Store,
+    /// The server's address.
+    pub url: String,
+    /// A key that may do everything.
+    pub key: String,
+    /// The integration with the bank.
+    pub integration: Integration,
+    /// Calls the server.
+    pub http: reqwest::Client,
+    pipeline: Pipeline,
+    serving: JoinHandle<()>,
+    folder: TempDir,
+}
+
+impl World {
+    /// A world whose bank has its history at once.
+    pub async fn start(seed: u64) -> Self {
+        Self::with_bank(Bank::open(seed).await).await
+    }
+
+    /// A world with this bank.
+    pub async fn with_bank(bank: Bank) -> Self {
+        let base_url = bank.url();
+        Self::with(bank, &base_url).await
+    }
+
+    /// A world whose integration calls another Plaid than the bank.
+    pub async fn with(bank: Bank, base_url: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = open_store(folder.path(), true).await;
+        let new = NewIntegration {
+            name: "Test bank".to_owned(),
+            environment: Environment::Sandbox,
+            base_url: base_url.parse().expect("a base URL"),
+            client_id: CLIENT_ID.to_owned(),
+            secret: SecretString::from(SECRET),
+        };
+        let integration = store.create_integration(new).await.expect("an integration");
+        let scopes = [Scope::Read, Scope::Write];
+        let (_, key) = store.create_api_key("test", &scopes).await.expect("a key");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let connector = Connector::new(http_client());
+        let settings = WebSettings { public_url: url.clone() };
+        let web = Web::open(store.clone(), connector.clone(), settings).await.expect("the web");
+        // Timers stay out of the way unless a test wants them: webhooks and people poke.
+        let settings =
+            Settings { poll_every: SignedDuration::from_hours(1), ..Settings::default() };
+        let pipeline = Pipeline::start(store.clone(), connector, settings).await.expect("workers");
+        let serving = tokio::spawn(async move {
+            axum::serve(listener, web::router(web)).await.expect("a server");
+        });
+        let key = (*key).clone();
+        let http = http_client();
+        Self { bank, store, url, key, integration, http, pipeline, serving, folder }
+    }
+
+    /// Where Plaid sends webhooks.
+    pub fn webhook_url(&self) -> String {
+        format!("{}/webhooks/plaid/{}", self.url, self.integration.id)
+    }
+
+    /// The folder with the database.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Calls the API with the key.
+    pub async fn call(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+        let method = method.parse().expect("a method");
+        let request = self.http.request(method, format!("{}{path}", self.url));
+        let request = request.bearer_auth(&self.key);
+        let request = match body {
+            Some(body) => request.json(&body),
+            None => request,
+        };
+        let answer = request.send().await.expect("an answer");
+        let status = answer.status().as_u16();
+        let text = answer.text().await.expect("text");
+        (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+
+    /// Links an Item through the API; panics unless it is new.
+    pub async fn link(&self, end_user_id: &str, item: &Linked) -> Value {
+        let body = json!({
+            "item_id": item.item_id, "access_token": item.access_token,
+            "end_user_id": end_user_id,
+        });
+        let path = format!("/v1/integrations/{}/links", self.integration.id);
+        let (status, answer) = self.call("POST", &path, Some(body)).await;
+        assert_eq!(status, 201, "{answer}");
+        answer
+    }
+
+    /// Makes an Item of a sandbox user at the bank, with our webhook, and links it.
+    pub async fn customer(&self, end_user_id: &str, username: &str) -> Linked {
+        let item = self.bank.link(username, Some(&self.webhook_url())).await;
+        self.link(end_user_id, &item).await;
+        item
+    }
+
+    /// Waits until a condition holds, looking whenever the feed moves.
+    pub async fn until<F: AsyncFn() -> bool>(&self, what: &str, holds: F) {
+        let mut head = self.store.news().head();
+        let wait = async {
+            while !holds().await {
+                // The feed does not move for everything, so a glance now and then must do.
+                let _moved = tokio::time::timeout(Duration::from_millis(50), head.changed()).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("waited for {what}"));
+    }
+
+    /// Waits until the store holds exactly what the bank's ledger says.
+    pub async fn agree(&self) {
+        self.until("store and ledger to agree", async || {
+            stored(&self.store).await == self.bank.ledger().await
+        })
+        .await;
+    }
+
+    /// The state that replaying the feed from zero gives.
+    pub async fn replayed(&self) -> BTreeMap<String, Value> {
+        while self.store.number_changes().await.expect("numbers") > 0 {}
+        replay(&self.store).await
+    }
+
+    /// Ends it.
+    pub async fn stop(self) {
+        self.serving.abort();
+        self.pipeline.stop().await;
+        self.bank.close().await;
+    }
+}
+
+/// What the store holds, in the ledger's form.
+pub(crate) async fn stored(store: &Store) -> BTreeMap<String, Value> {
+    let filter = TransactionFilter::default();
+    let rows = store.transactions(&filter, None, i64::MAX).await.expect("rows");
+    rows.iter().map(|row| (row.transaction_id.clone(), facts(row))).collect()
+}
+
+/// What the feed says, replayed from zero, in the ledger's form. Panics on a hole or a repeat.
+pub(crate) async fn replay(store: &Store) -> BTreeMap<String, Value> {
+    let filter = ChangeFilter::default();
+    let changes = store.changes(0, &filter, i64::MAX).await.expect("changes");
+    let mut by_id = BTreeMap::new();
+    for (index, change) in changes.iter().enumerate() {
+        assert_eq!(change.seq, i64::try_from(index).expect("small") + 1, "the feed has no hole");
+        match &change.record {
+            Record::Transaction(row) => {
+                by_id.insert(row.id.clone(), (row.transaction_id.clone(), facts(row)));
+            }
+            Record::Tombstone(gone) => {
+                gone.id.as_ref().and_then(|id| by_id.remove(id));
+            }
+            Record::Account(_) | Record::Balance(_) => {}
+        }
+    }
+    by_id.into_values().collect()
+}
+
+fn facts(row: &model::Transaction) -> Value {
+    let (amount, _) = Money::parse(&row.amount, Currency::iso(&row.currency)).expect("an amount");
+    json!([
+        row.account_id,
+        row.pending_transaction_id,
+        row.pending,
+        amount.minor(),
+        row.currency,
+        row.date.to_string(),
+        row.name,
+    ])
+}
+
+impl World {
+    /// What a store holds, in the ledger's form.
+    pub async fn stored(store: &Store) -> BTreeMap<String, Value> {
+        stored(store).await
+    }
+
+    /// What a store's feed says, replayed from zero, in the ledger's form.
+    pub async fn replay(store: &Store) -> BTreeMap<String, Value> {
+        replay(store).await
+    }
+}
