@@ -160,7 +160,7 @@ async fn removal_ends_the_item_at_the_bank_and_erases_by_choice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broken_login_is_said_and_heals() {
+async fn a_broken_login_is_said_and_what_was_there_stays() {
     let world = World::start(9).await;
     let item = world.customer("alice", "user_good").await;
     world.agree().await;

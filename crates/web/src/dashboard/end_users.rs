@@ -5,7 +5,8 @@ use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
-use model::{Account, Balance, Direction, EndUser, Transaction};
+use jiff::Timestamp;
+use model::{Account, Balance, Category, Direction, EndUser, Item, Transaction};
 use serde::Deserialize;
 use store::{ChangeFilter, ItemFilter, TransactionFilter, TransactionPlace, WorkKind};
 
@@ -73,6 +74,7 @@ fn cut<T>(rows: &mut Vec<T>) -> Option<&T> {
 struct AccountRow {
     account_id: String,
     name: String,
+    bank: String,
     kind: String,
     mask: String,
     current: String,
@@ -160,7 +162,7 @@ pub(super) async fn show(
         end_user_id: end_user.end_user_id,
         currency: one_currency(&rows),
         transactions: rows.into_iter().map(|row| TransactionRow::of(row, &accounts)).collect(),
-        accounts: AccountRow::all(&accounts, &balances, now),
+        accounts: AccountRow::all(&accounts, &balances, &items, now),
         items: items.into_iter().map(|item| ItemRow::of(item, now)).collect(),
         next,
         is_first_page: query.after.is_none(),
@@ -187,15 +189,22 @@ fn one_currency(rows: &[Transaction]) -> Option<String> {
 }
 
 impl AccountRow {
-    fn all(accounts: &[Account], balances: &[Balance], now: jiff::Timestamp) -> Vec<Self> {
+    fn all(
+        accounts: &[Account],
+        balances: &[Balance],
+        items: &[Item],
+        now: Timestamp,
+    ) -> Vec<Self> {
         let row = |account: &Account| {
             let balance = balances.iter().find(|balance| balance.account_id == account.account_id);
             let amount = |amount: fn(&Balance) -> Option<&String>| {
                 balance.and_then(amount).map_or_else(|| "—".to_owned(), |text| signed(text))
             };
+            let item = items.iter().find(|item| item.item_id == account.item_id);
             Self {
                 account_id: account.account_id.clone(),
                 name: account.name.clone(),
+                bank: item.and_then(|item| item.institution_name.clone()).unwrap_or_default(),
                 kind: account.subtype.clone().unwrap_or_else(|| account.account_type.clone()),
                 mask: account.mask.clone().unwrap_or_default(),
                 current: amount(|balance| balance.current.as_ref()),
@@ -224,7 +233,7 @@ impl TransactionRow {
             name: row.name,
             merchant: row.merchant_name,
             account: account.map_or_else(String::new, |account| account.name.clone()),
-            category: row.category.map_or_else(String::new, |category| plain(&category.detailed)),
+            category: row.category.as_ref().map_or_else(String::new, plain),
             pending: row.pending,
             out,
             into,
@@ -234,9 +243,11 @@ impl TransactionRow {
     }
 }
 
-/// A code such as `FOOD_AND_DRINK_COFFEE` as words.
-fn plain(code: &str) -> String {
-    let words = code.replace('_', " ").to_lowercase();
+/// A code such as `FOOD_AND_DRINK_COFFEE` as a word or two, without what its primary code says.
+fn plain(category: &Category) -> String {
+    let detailed = category.detailed.as_str();
+    let own = detailed.strip_prefix(category.primary.as_str()).unwrap_or(detailed);
+    let words = own.trim_start_matches('_').replace('_', " ").to_lowercase();
     let mut letters = words.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
