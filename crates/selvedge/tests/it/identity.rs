@@ -196,7 +196,7 @@ async fn a_pending_row_that_comes_after_its_posted_one_is_old_news() {
 async fn what_is_told_twice_changes_nothing_and_unknown_removals_are_ignored() {
     let mut ledger = Ledger::open().await;
     let page = added(vec![row("a", None, "1.00"), row("b", None, "2.00")]);
-    assert_eq!(ledger.apply(&[page.clone()], false).await.len(), 2);
+    assert_eq!(ledger.apply(std::slice::from_ref(&page), false).await.len(), 2);
     assert_eq!(ledger.apply(&[page.clone(), page, removed("nobody")], false).await, []);
     let changed = Page { modified: vec![row("a", None, "1.50")], ..Page::default() };
     assert_eq!(ledger.apply(&[changed], false).await[0].0, ChangeKind::Modified);

@@ -1,5 +1,6 @@
 //! The whole system from outside: real HTTP, real databases, real processes, a real browser. One
 //! binary, so that the world is linked once.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod api;
 mod crash;

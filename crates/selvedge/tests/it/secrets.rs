@@ -11,6 +11,7 @@ const SECRET: &str = "canary-plaid-secret-0123456789";
 const PASSWORD: &str = "canary password of an operator";
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one story in which every secret is used once")]
 async fn canaries_are_nowhere() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_str().unwrap();
