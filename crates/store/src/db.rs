@@ -35,6 +35,8 @@ const SHARED_COMMIT: usize = 64;
 /// is in KiB when negative; a busy database (an administrative command) is waited for 10 s.
 const WRITER_PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
     PRAGMA busy_timeout = 10000; PRAGMA cache_size = -16384; PRAGMA foreign_keys = ON;";
+/// SQLite's number for `PRAGMA synchronous = FULL`.
+const SYNCHRONOUS_FULL: i64 = 2;
 const READER_PRAGMAS: &str =
     "PRAGMA busy_timeout = 10000; PRAGMA cache_size = -4096; PRAGMA query_only = ON;";
 
@@ -87,6 +89,16 @@ pub enum OpenError {
     OldSqlite {
         /// The linked version.
         found: String,
+    },
+    /// The file system cannot give what durability needs.
+    #[error(
+        "the database cannot be made durable here (journal {journal}, synchronous {synchronous}); use a local disk"
+    )]
+    NotDurable {
+        /// The journal mode that is in force.
+        journal: String,
+        /// The level of syncing that is in force.
+        synchronous: i64,
     },
     /// A newer program wrote this database.
     #[error(
@@ -142,7 +154,7 @@ impl Db {
         let options = options(&database.path)?;
         let mut writer = sqlx::AnyConnection::connect_with(&options).await?;
         refuse_old_sqlite(&mut writer).await?;
-        writer.execute(WRITER_PRAGMAS).await?;
+        make_durable(&mut writer).await?;
         migrate(&mut writer).await?;
         let readers = AnyPoolOptions::new()
             .max_connections(READERS)
@@ -254,12 +266,22 @@ fn lock(path: &Path) -> Result<File, OpenError> {
 async fn refuse_old_sqlite(connection: &mut Connected) -> Result<(), OpenError> {
     let row = connection.fetch_one("SELECT sqlite_version()").await?;
     let found: String = row.try_get(0)?;
-    let mut parts = found.split('.').map(|part| part.parse().unwrap_or(0));
+    if is_too_old(&found) { Err(OpenError::OldSqlite { found }) } else { Ok(()) }
+}
+
+fn is_too_old(version: &str) -> bool {
+    let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
     let mut part = || parts.next().unwrap_or(0);
-    if (part(), part(), part()) < OLDEST_SQLITE {
-        return Err(OpenError::OldSqlite { found });
-    }
-    Ok(())
+    (part(), part(), part()) < OLDEST_SQLITE
+}
+
+/// What the promises rest on is asked for and then looked at.
+async fn make_durable(connection: &mut Connected) -> Result<(), OpenError> {
+    connection.execute(WRITER_PRAGMAS).await?;
+    let journal: String = connection.fetch_one("PRAGMA journal_mode").await?.try_get(0)?;
+    let synchronous: i64 = connection.fetch_one("PRAGMA synchronous").await?.try_get(0)?;
+    let durable = journal == "wal" && synchronous == SYNCHRONOUS_FULL;
+    if durable { Ok(()) } else { Err(OpenError::NotDurable { journal, synchronous }) }
 }
 
 async fn migrate(connection: &mut Connected) -> Result<(), OpenError> {
@@ -267,4 +289,31 @@ async fn migrate(connection: &mut Connected) -> Result<(), OpenError> {
         MigrateError::VersionMissing(version) => OpenError::Newer { version },
         other => OpenError::Migrate(other),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sqlite_that_can_corrupt_its_log_is_too_old() {
+        for (version, too_old) in [
+            ("3.7.0", true),
+            ("3.40.1", true),
+            ("3.51.2", true),
+            ("3.51.3", false),
+            ("3.53.2", false),
+            ("4.0.0", false),
+        ] {
+            assert_eq!(is_too_old(version), too_old, "{version}");
+        }
+    }
+
+    #[test]
+    fn only_sqlite_urls_are_taken() {
+        let path = |url| Database::parse(url, false).map(|database| database.path);
+        assert_eq!(path("sqlite:/tmp/a.db").unwrap(), PathBuf::from("/tmp/a.db"));
+        assert_eq!(path("sqlite:///tmp/a.db").unwrap(), PathBuf::from("/tmp/a.db"));
+        assert!(path("postgres://host/db").is_err() && path("sqlite:").is_err());
+    }
 }

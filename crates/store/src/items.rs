@@ -49,7 +49,9 @@ declare! {
             e.end_user_id \
          FROM items i JOIN end_users e ON e.id = i.end_user_key \
          WHERE (CAST($1 AS TEXT) IS NULL OR i.integration_id = $1) AND (CAST($2 AS TEXT) IS NULL OR i.end_user_key = $2) \
-            AND (CAST($3 AS TEXT) IS NULL OR i.id > $3) ORDER BY i.id LIMIT $4";
+            AND (CAST($3 AS TEXT) IS NULL OR i.id > $3) \
+            AND (CAST($4 AS TEXT) IS NULL OR i.status = $4) ORDER BY i.id LIMIT $5";
+    COUNT_LIVE = "SELECT COUNT(*) FROM items WHERE integration_id = $1 AND status <> 'removed'";
     GET_ITEM =
         "SELECT i.id, i.item_id, i.integration_id, i.end_user_key, i.institution_id, \
             i.institution_name, i.status, i.status_detail, i.history, i.history_since, i.cursor, \
@@ -135,6 +137,8 @@ pub struct ItemFilter {
     pub integration: Option<IntegrationId>,
     /// Of one end user.
     pub end_user: Option<EndUserId>,
+    /// In one state.
+    pub status: Option<ItemStatus>,
 }
 
 /// Numbers of the whole installation.
@@ -217,8 +221,15 @@ impl Store {
             .bind(filter.integration.as_ref().map(ToString::to_string))
             .bind(filter.end_user.as_ref().map(ToString::to_string))
             .bind(after.map(str::to_owned))
+            .bind(filter.status.map(ItemStatus::as_str))
             .bind(limit);
         list.fetch_all(self.db.readers()).await?.iter().map(read_item).collect()
+    }
+
+    /// How many Items of an integration have not ended at Plaid.
+    pub async fn live_items(&self, integration: &IntegrationId) -> Result<i64, Error> {
+        let count = sqlx::query(COUNT_LIVE).bind(integration.to_string());
+        Ok(count.fetch_one(self.db.readers()).await?.try_get(0)?)
     }
 
     /// The Item of this id, ours or Plaid's.

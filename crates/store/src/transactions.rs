@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use model::{
-    Ambient, ChangeKind, Currency, EndUserId, IntegrationId, Money, Page, Staged, Stream,
+    Ambient, ChangeKind, Currency, EndUserId, IntegrationId, ItemKey, Money, Page, Staged, Stream,
     Transaction, TransactionKey,
 };
 use sqlx::Row;
@@ -30,6 +30,7 @@ declare! {
             pending = $8, removed = $9, version = $10, updated_at = $11, body = $12, raw = $13 \
          WHERE id = $1";
     LIVE_IDS = "SELECT transaction_id FROM transactions WHERE item = $1 AND removed = 0";
+    COUNT_OF_ITEM = "SELECT COUNT(*) FROM transactions WHERE item = $1 AND removed = 0";
     OLDEST = "SELECT MIN(date) FROM transactions WHERE item = $1 AND removed = 0";
     /// Newest first. Absent filters are null.
     LIST =
@@ -375,6 +376,12 @@ pub struct TransactionPlace {
 }
 
 impl Store {
+    /// How many live transactions an Item has.
+    pub async fn count_transactions(&self, item: &ItemKey) -> Result<i64, Error> {
+        let count = sqlx::query(COUNT_OF_ITEM).bind(item.to_string());
+        Ok(count.fetch_one(self.db.readers()).await?.try_get(0)?)
+    }
+
     /// Live transactions, newest first, behind a place.
     pub async fn transactions(
         &self,

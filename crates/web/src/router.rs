@@ -1,6 +1,7 @@
 //! Every route, grouped by who calls: the table of contents of this crate.
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue};
 use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -47,6 +48,7 @@ pub fn router(web: Web) -> Router {
         .route("/docs/errors/{code}", get(system::error_page))
         .merge(dashboard::router())
         .layer(axum::middleware::from_fn_with_state(web.clone(), request::identify))
+        .layer(DefaultBodyLimit::max(request::BODY_LIMIT_BYTES))
         .layer(CatchPanicLayer::new())
         .layer(CompressionLayer::new());
     for (name, value) in HEADERS {

@@ -64,9 +64,10 @@ async fn sixty_kills_lose_nothing_and_double_nothing() {
     }
     while store.number_changes().await.unwrap_or(1) > 0 {}
     assert_eq!(World::replay(&store).await, World::stored(&store).await, "seed {SEED}");
+    let changes = store.changes(0, &store::ChangeFilter::default(), i64::MAX).await.unwrap();
+    let head = store.feed_head().await.unwrap();
+    assert_eq!(i64::try_from(changes.len()).unwrap(), head, "the feed starts at 1 and has no hole");
     for item in store.items(&ItemFilter::default(), None, 10).await.unwrap() {
-        let filter = store::ChangeFilter::default();
-        let changes = store.changes(0, &filter, i64::MAX).await.unwrap();
         let of_item = |change: &&model::Change| match &change.record {
             model::Record::Transaction(row) => row.item_id == item.item_id,
             model::Record::Tombstone(gone) => gone.item_id == item.item_id,

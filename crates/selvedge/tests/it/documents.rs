@@ -11,7 +11,7 @@ fn the_openapi_document_in_the_repository_is_the_programs_own() {
     let path = root().join("docs/reference/openapi.json");
     let kept = fs::read_to_string(&path).unwrap();
     let own = serde_json::to_string_pretty(&web::openapi()).unwrap();
-    assert_eq!(kept.trim_end(), own, "run `make openapi` and read the difference");
+    assert!(kept.trim_end() == own, "run `make openapi` and read the difference");
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod crash;
 mod demo;
 mod documents;
 mod engines;
+mod guides;
 mod identity;
 mod outside;
 mod process;

@@ -7,7 +7,7 @@ use model::{BaseUrl, Environment};
 use plaid::{Check, Credentials, check_credentials};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
-use store::{Integration, ItemFilter, NewIntegration};
+use store::{Integration, NewIntegration};
 use utoipa::ToSchema;
 
 use super::page::{LIMIT, Page, PageQuery};
@@ -231,9 +231,7 @@ pub(crate) async fn delete(
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     let integration = web.integration(&id).await?;
-    let filter = ItemFilter { integration: Some(integration.id.clone()), end_user: None };
-    let items = web.store.items(&filter, None, i64::MAX).await?;
-    let live = items.iter().filter(|item| item.status != model::ItemStatus::Removed).count();
+    let live = web.store.live_items(&integration.id).await?;
     if live > 0 {
         let detail = format!("The integration has {live} Items that have not ended at Plaid.");
         return Err(Problem::new(INTEGRATION_IN_USE, detail));

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use model::{History, Item, ItemStatus};
 use serde::{Deserialize, Serialize};
-use store::{TransactionFilter, WorkKind};
+use store::WorkKind;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::problem::{ITEM_ENDED, Problem, ProblemDocument};
@@ -139,8 +139,8 @@ pub(crate) struct RemovalView {
     item: ItemView,
     /// Whether this was only a question.
     dry_run: bool,
-    /// Whether live transactions exist that would be or will be erased.
-    erases_transactions: bool,
+    /// How many live transactions would be or will be erased.
+    erases_transactions: i64,
 }
 
 /// Removes an Item: at Plaid, tried again until Plaid confirms; then its data, by choice.
@@ -164,10 +164,10 @@ pub(crate) async fn remove(
     if item.status == ItemStatus::Removed {
         return Err(Problem::new(ITEM_ENDED, "This Item was removed before."));
     }
-    let filter =
-        TransactionFilter { end_user: Some(item.end_user_key.clone()), ..Default::default() };
-    let erases = query.data == DataChoice::Erase
-        && !web.store.transactions(&filter, None, 1).await?.is_empty();
+    let erases = match query.data {
+        DataChoice::Erase => web.store.count_transactions(&item.key).await?,
+        DataChoice::Keep => 0,
+    };
     let status = if query.dry_run {
         StatusCode::OK
     } else {

@@ -155,7 +155,7 @@ pub(crate) async fn list(
 ) -> Result<axum::Json<Page<ItemView>>, Problem> {
     let integration = web.integration(&id).await?;
     let limit = page.limit(LIMIT)?;
-    let filter = ItemFilter { integration: Some(integration.id), end_user: None };
+    let filter = ItemFilter { integration: Some(integration.id), ..ItemFilter::default() };
     let rows = web.store.items(&filter, page.place()?.as_deref(), limit + 1).await?;
     Ok(axum::Json(Page::of(rows, limit, |row| row.key.to_string(), ItemView::of)))
 }

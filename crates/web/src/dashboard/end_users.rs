@@ -136,7 +136,7 @@ pub(super) async fn show(
     let now = web.ambient().now();
     let end_user = web.end_user(&id).await?;
     let head = web.store.feed_head().await?;
-    let filter = ItemFilter { integration: None, end_user: Some(end_user.id.clone()) };
+    let filter = ItemFilter { end_user: Some(end_user.id.clone()), ..ItemFilter::default() };
     let items = web.store.items(&filter, None, ALL_SHOWN).await?;
     let accounts = web.store.accounts(&end_user.id, None, ALL_SHOWN).await?;
     let balances = web.store.balances(&end_user.id, None, ALL_SHOWN).await?;

@@ -13,7 +13,7 @@ use store::{Integration, ItemFilter};
 use super::overview::ItemRow;
 use super::render::{Faults, Frame, page, page_with};
 use super::session::{NoFields, Operator, Signed};
-use super::words::{Age, Badge, check_badge};
+use super::words::{Age, Badge, check_badge, count};
 use crate::api::integrations::{Connection, checked, checked_secret, checks, save};
 use crate::problem::{FieldFault, Problem};
 use crate::state::Web;
@@ -27,7 +27,7 @@ pub(super) struct IntegrationRow {
     name: String,
     environment: &'static str,
     base_url: String,
-    items: usize,
+    items: String,
     created: Age,
 }
 
@@ -42,9 +42,8 @@ pub(super) async fn list(operator: Operator, State(web): State<Web>) -> Result<R
     let now = web.ambient().now();
     let mut rows = Vec::new();
     for integration in web.store.integrations(None, SHOWN).await? {
-        let filter = ItemFilter { integration: Some(integration.id.clone()), end_user: None };
         rows.push(IntegrationRow {
-            items: web.store.items(&filter, None, i64::MAX).await?.len(),
+            items: count(web.store.live_items(&integration.id).await?),
             id: integration.id.into(),
             name: integration.name,
             environment: integration.environment.as_str(),
@@ -196,7 +195,7 @@ async fn show_with(
     checks: Vec<Check>,
 ) -> Result<Response, Problem> {
     let now = web.ambient().now();
-    let filter = ItemFilter { integration: Some(integration.id.clone()), end_user: None };
+    let filter = ItemFilter { integration: Some(integration.id.clone()), ..ItemFilter::default() };
     let items = web.store.items(&filter, None, SHOWN).await?;
     let webhook_url = web.webhook_url(&integration);
     let link_url = web.link_url(&integration);
@@ -252,10 +251,7 @@ pub(super) async fn delete(
     Signed(operator, form): Signed<DeleteForm>,
 ) -> Result<Response, Problem> {
     let integration = web.integration(&id).await?;
-    let filter = ItemFilter { integration: Some(integration.id.clone()), end_user: None };
-    let items = web.store.items(&filter, None, i64::MAX).await?;
-    let live = items.iter().any(|item| item.status != model::ItemStatus::Removed);
-    if live || form.name.trim() != integration.name {
+    if web.store.live_items(&integration.id).await? > 0 || form.name.trim() != integration.name {
         return show_with(&operator, &web, integration, Vec::new()).await;
     }
     web.store.delete_integration(&integration.id).await?;

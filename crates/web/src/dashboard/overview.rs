@@ -15,6 +15,8 @@ use crate::state::Web;
 
 /// Items shown; more are reached through their end users.
 const SHOWN: i64 = 200;
+/// States in which a person has to look.
+const NEEDS_A_PERSON: [ItemStatus; 2] = [ItemStatus::LoginRequired, ItemStatus::Erroring];
 
 /// An Item as a row.
 pub(super) struct ItemRow {
@@ -52,11 +54,6 @@ impl ItemRow {
             detail: item.status_detail,
         }
     }
-
-    /// Whether a person has to do something.
-    fn needs_a_person(&self) -> bool {
-        self.advice.is_some()
-    }
 }
 
 #[derive(Template)]
@@ -74,15 +71,18 @@ struct OverviewPage {
 pub(super) async fn show(operator: Operator, State(web): State<Web>) -> Result<Response, Problem> {
     let now = web.ambient().now();
     let summary = web.store.summary().await?;
-    let mut items = web.store.items(&ItemFilter::default(), None, SHOWN + 1).await?;
-    let shown = usize::try_from(SHOWN).unwrap_or(usize::MAX);
-    let more = items.len() > shown;
-    items.truncate(shown);
-    let rows: Vec<ItemRow> = items.into_iter().map(|item| ItemRow::of(item, now)).collect();
-    let (needs, items): (Vec<_>, Vec<_>) = rows.into_iter().partition(ItemRow::needs_a_person);
+    let rows = async |filter: ItemFilter| {
+        let items = web.store.items(&filter, None, SHOWN).await?;
+        Ok::<_, Problem>(items.into_iter().map(|item| ItemRow::of(item, now)))
+    };
+    let mut needs = Vec::new();
+    for status in NEEDS_A_PERSON {
+        needs.extend(rows(ItemFilter { status: Some(status), ..ItemFilter::default() }).await?);
+    }
+    let in_order = rows(ItemFilter::default()).await?.filter(|row| row.advice.is_none());
     let of = |status| summary.items.iter().find(|(s, _)| *s == status).map_or(0, |(_, n)| *n);
     let all: i64 = summary.items.iter().map(|(_, count)| count).sum();
-    let broken = of(ItemStatus::LoginRequired) + of(ItemStatus::Erroring);
+    let broken: i64 = NEEDS_A_PERSON.into_iter().map(of).sum();
     let state = match (all, broken) {
         (0, _) => "Nothing is linked yet.".to_owned(),
         (_, 0) => format!("All {all} items are in order."),
@@ -99,8 +99,8 @@ pub(super) async fn show(operator: Operator, State(web): State<Web>) -> Result<R
             ("Transactions", count(summary.transactions)),
         ],
         needs,
-        items,
-        more,
+        items: in_order.collect(),
+        more: all > SHOWN,
         has_integrations: summary.integrations > 0,
     };
     Ok(page(&template))
