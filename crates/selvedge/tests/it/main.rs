@@ -6,6 +6,7 @@ mod api;
 mod crash;
 mod demo;
 mod documents;
+mod durable;
 mod engines;
 mod guides;
 mod identity;

@@ -60,6 +60,11 @@ impl Running {
         Self::start(command, log)
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends it without warning, as a loss of power does to a process.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
