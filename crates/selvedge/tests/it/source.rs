@@ -102,6 +102,27 @@ async fn read_speaks_the_protocol_and_keeps_every_digit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_start_date_reaches_the_banks_that_ask_for_one() {
+    let setting = Setting::make().await;
+    let create = json!({ "institution_id": "ins_136439", "initial_products": ["auth"] });
+    let made = setting.bank.call("/sandbox/public_token/create", create).await;
+    let exchange = json!({ "public_token": made["public_token"] });
+    let linked = setting.bank.call("/item/public_token/exchange", exchange).await;
+    let catalog = setting.file("catalog.json", r#"{"streams":[{"stream":{"name":"balances"}}]}"#);
+    for (start_date, code) in [(json!(null), 1), (json!("2026-01-01"), 0)] {
+        let config = setting.config(|config| {
+            config["access_token"] = linked["access_token"].clone();
+            config["start_date"] = start_date;
+        });
+        let (config, catalog) = (config.to_str().unwrap(), catalog.to_str().unwrap());
+        let output = run(&["source", "read", "--config", config, "--catalog", catalog]);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        assert_eq!(text.contains("min_last_updated_datetime is required"), code == 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_bad_token_does_not_stop_the_others() {
     let setting = Setting::make().await;
     let config = setting.config(|config| {
