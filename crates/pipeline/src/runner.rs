@@ -56,6 +56,8 @@ pub(crate) enum Failure {
     Restless(String),
     #[error(transparent)]
     Store(#[from] store::Error),
+    #[error("the work ended by a fault of this program: {0}")]
+    Fault(tokio::task::JoinError),
 }
 
 impl From<PullError<store::Error>> for Failure {
@@ -119,6 +121,7 @@ async fn tidy(store: Store) {
     }
 }
 
+#[derive(Clone)]
 struct Worker {
     name: String,
     store: Store,
@@ -152,13 +155,17 @@ impl Worker {
         let _woken = tokio::time::timeout(pause, self.store.news().work()).await;
     }
 
-    /// Does one piece of work; the lease is renewed meanwhile, and if it is lost the work is
-    /// dropped, because another worker has it.
+    /// Does one piece of work in a task of its own, so that a fault in it ends neither the worker nor
+    /// other Items. The lease is renewed meanwhile, and if it is lost the work is dropped, because
+    /// another worker has it.
     async fn work(&self, lease: &Lease) {
+        let (worker, own) = (self.clone(), lease.clone());
+        let mut task = tokio::spawn(async move { worker.bring_up_to_date(&own).await });
         let done = tokio::select! {
-            done = self.bring_up_to_date(lease) => done,
+            done = &mut task => done.unwrap_or_else(|fault| Err(Failure::Fault(fault))),
             lost = self.keep(lease) => Err(lost.into()),
         };
+        task.abort();
         if let Err(failure) = done {
             self.settle(lease, &failure).await;
         }
@@ -236,7 +243,7 @@ impl Worker {
                 let (status, until) = (verdict.status, verdict.not_before);
                 self.store.fail_item(&item.key, lease, status, &why, until).await
             }
-            Failure::Restless(_) => {
+            Failure::Restless(_) | Failure::Fault(_) => {
                 let until = soon(lease.attempts, ambient);
                 self.store.fail_item(&item.key, lease, ItemStatus::Erroring, &why, until).await
             }

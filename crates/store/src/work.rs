@@ -45,8 +45,8 @@ declare! {
     /// A single process that starts owns every lease: whoever held one is gone.
     CLEAR_LEASES = "UPDATE work SET lease_owner = NULL, lease_until = 0 WHERE lease_until > 0";
     NEXT_DUE =
-        "SELECT MIN(CASE WHEN due_at > not_before THEN due_at ELSE not_before END) FROM work \
-         WHERE lease_until = 0";
+        "SELECT MIN(CASE WHEN lease_until > due_at AND lease_until > not_before THEN lease_until \
+            WHEN due_at > not_before THEN due_at ELSE not_before END) FROM work";
     STATE =
         "SELECT due_at, not_before, wanted_seq, done_seq, lease_until, attempts, last_error \
          FROM work WHERE kind = $1 AND subject = $2";

@@ -71,6 +71,9 @@ codes! {
          the last five minutes. Forward webhooks with their header and raw body unchanged.";
     KEY_UNAVAILABLE = "key_unavailable", 503, "The webhook cannot be verified now",
         "Plaid's key could not be fetched. Send the webhook again later; Plaid does so by itself.";
+    STORE_UNAVAILABLE = "store_unavailable", 503, "The database cannot be written now",
+        "Nothing was stored. The log says why; a full disk is the usual reason. Send the request \
+         again once that is mended; reading goes on meanwhile.";
     INTERNAL = "internal", 500, "Something went wrong here",
         "The request id finds the cause in the log. Sending the request again is safe where it \
          changes nothing.";
@@ -169,6 +172,12 @@ impl IntoResponse for Problem {
 impl From<store::Error> for Problem {
     fn from(error: store::Error) -> Self {
         tracing::error!(%error, "the store failed");
+        if matches!(error, store::Error::Commit(_)) {
+            return Self::new(
+                STORE_UNAVAILABLE,
+                "The request was not stored; send it again later.",
+            );
+        }
         Self::new(INTERNAL, "The request could not be carried out.")
     }
 }
