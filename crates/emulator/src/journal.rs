@@ -32,8 +32,8 @@ impl Journal {
     pub(crate) fn open(folder: &Path, seed: u64) -> io::Result<(Self, World)> {
         std::fs::create_dir_all(folder)?;
         let path = folder.join(FILE_NAME);
-        let mut lines = match File::open(&path) {
-            Ok(file) => BufReader::new(file).lines(),
+        let mut reader = match File::open(&path) {
+            Ok(file) => BufReader::new(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let mut journal = Self(File::create(&path)?);
                 journal.write(&Header { seed })?;
@@ -41,14 +41,26 @@ impl Journal {
             }
             Err(error) => return Err(error),
         };
-        let header = lines.next().transpose()?.unwrap_or_default();
-        let mut world = World::new(serde_json::from_str::<Header>(&header)?.seed);
-        for line in lines {
-            // A line cut short by a crash was never answered.
-            let Ok(entry) = serde_json::from_str::<Entry>(&line?) else { break };
+        let mut line = String::new();
+        let mut good = reader.read_line(&mut line)?;
+        let mut world = World::new(serde_json::from_str::<Header>(&line)?.seed);
+        loop {
+            line.clear();
+            let length = reader.read_line(&mut line)?;
+            if length == 0 {
+                break;
+            }
+            // A last line cut short by a crash was never answered; it is dropped below.
+            if !line.ends_with('\n') {
+                break;
+            }
+            let entry: Entry = serde_json::from_str(&line)?;
             let _replayed = world.apply(entry.at, &entry.command);
+            good += length;
         }
-        Ok((Self(OpenOptions::new().append(true).open(path)?), world))
+        let file = OpenOptions::new().append(true).open(path)?;
+        file.set_len(u64::try_from(good).unwrap_or(u64::MAX))?;
+        Ok((Self(file), world))
     }
 
     /// Notes a command that was carried out.

@@ -22,6 +22,8 @@ const RENEW_EVERY: Duration = Duration::from_secs(5);
 const LOOK_ANYWAY: SignedDuration = SignedDuration::from_secs(30);
 /// Pause after a failure of the database.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// Work under way may take this long to finish when the process is asked to stop.
+const GRACE: Duration = Duration::from_secs(5);
 /// Webhooks are remembered this long: far longer than their signatures are accepted.
 const WEBHOOKS_KEPT: SignedDuration = SignedDuration::from_hours(24);
 const TIDY_EVERY: Duration = Duration::from_secs(3_600);
@@ -96,10 +98,20 @@ impl Pipeline {
         Ok(Self { stop, tasks })
     }
 
-    /// Lets the work under way finish, then ends.
+    /// Returns when a part of the pipeline has ended by itself, which none ever should.
+    pub async fn ended(&mut self) {
+        self.tasks.join_next().await;
+    }
+
+    /// Lets the work under way finish for a while, then ends. Work that is dropped is done again
+    /// after the next start.
     pub async fn stop(mut self) {
         let _gone = self.stop.send(true);
-        while self.tasks.join_next().await.is_some() {}
+        let finished = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(GRACE, finished).await.is_err() {
+            tracing::warn!("work under way is dropped and will be done again");
+            self.tasks.shutdown().await;
+        }
     }
 }
 

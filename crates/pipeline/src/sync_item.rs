@@ -2,8 +2,8 @@
 //! all with the new cursor and the end of the work in one database transaction.
 
 use jiff::{SignedDuration, Timestamp};
-use model::{BalanceSource, History, Item, ItemKey, Page};
-use plaid::{AccessToken, Client, Owner, Pulled, Stage, pull_update};
+use model::{BalanceSource, History, Item, Page};
+use plaid::{AccessToken, Client, Owner, Stage, pull_update};
 use store::{Applied, Lease, Store, Update};
 
 use crate::runner::{Failure, Settings};
@@ -27,10 +27,11 @@ pub(crate) async fn sync_item(
     let ambient = store.ambient();
     let started_at = ambient.now();
     let owner = Owner { item_id: item.item_id.clone(), end_user_id: item.end_user_id.clone() };
-    store.discard_staged(&item.key).await?;
-    let mut stage = StagedItem { store, key: &item.key };
+    let mut stage = StagedItem { store, lease };
     let pulled = pull_update(client, token, &owner, &item.cursor, ambient, &mut stage).await?;
     let accounts = accounts(client, token, &owner, ambient.now()).await;
+    // A status that Plaid does not tell, or that is new, changes nothing we know.
+    let history = pulled.history.unwrap_or(item.history);
     let update = Update {
         item: item.key.clone(),
         lease: lease.clone(),
@@ -38,10 +39,10 @@ pub(crate) async fn sync_item(
         attempt: pulled.attempt,
         pages: pulled.pages,
         from_cursor: item.cursor.clone(),
-        next_due: next_due(item, &pulled, ambient.now(), settings),
+        next_due: next_due(item, history, ambient.now(), settings),
         cursor: pulled.cursor,
         full_walk: pulled.full_walk,
-        history: pulled.history,
+        history,
         accounts,
     };
     Ok(store.apply_update(update).await?)
@@ -50,14 +51,14 @@ pub(crate) async fn sync_item(
 /// The staged pages of one Item.
 struct StagedItem<'a> {
     store: &'a Store,
-    key: &'a ItemKey,
+    lease: &'a Lease,
 }
 
 impl Stage for StagedItem<'_> {
     type Error = store::Error;
 
     async fn stage(&mut self, attempt: u32, number: u32, page: Page) -> Result<(), store::Error> {
-        self.store.stage_page(self.key, attempt, number, &page).await
+        self.store.stage_page(self.lease, attempt, number, &page).await
     }
 }
 
@@ -73,9 +74,9 @@ async fn accounts(client: &Client, token: &AccessToken, owner: &Owner, now: Time
     }
 }
 
-fn next_due(item: &Item, pulled: &Pulled, now: Timestamp, settings: &Settings) -> Timestamp {
+fn next_due(item: &Item, history: History, now: Timestamp, settings: &Settings) -> Timestamp {
     let age = now.duration_since(item.created_at);
-    let pause = match pulled.history {
+    let pause = match history {
         History::Complete => settings.poll_every,
         _ if age < SLOW_AFTER => LOADING,
         _ => LOADING_LONG,

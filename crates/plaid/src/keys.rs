@@ -18,7 +18,7 @@ const REFETCH_AFTER: SignedDuration = SignedDuration::from_hours(24);
 const UNKNOWN_FOR: SignedDuration = SignedDuration::from_mins(5);
 /// Lookups a minute at one Plaid, however many ids callers make up.
 const LOOKUPS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(10).expect("ten is not zero");
-/// Ids remembered; the oldest go first.
+/// Ids remembered; unknown ones go first, then the oldest.
 const REMEMBERED: usize = 1_000;
 
 /// A key with where it came from, to be kept over a restart.
@@ -88,7 +88,8 @@ impl KeyCache {
         now: Timestamp,
         stale: Option<Jwk>,
     ) -> Result<(Jwk, Option<KeyRecord>), KeyError> {
-        let may_ask = self.lookups.check_key(&id.0).is_ok();
+        // A key that was good before is asked for once a day, whatever forgers do meanwhile.
+        let may_ask = stale.is_some() || self.lookups.check_key(&id.0).is_ok();
         let failure = if may_ask {
             match client.webhook_key(&id.1).await {
                 Ok(key) if key.kid == id.1 => {
@@ -113,8 +114,10 @@ impl KeyCache {
     fn remember(&self, id: Id, key: Option<Jwk>, now: Timestamp) {
         let mut entries = self.lock();
         if entries.len() >= REMEMBERED {
-            let oldest = entries.iter().min_by_key(|(_, (_, at))| *at).map(|(id, _)| id.clone());
-            oldest.and_then(|id| entries.remove(&id));
+            // Made-up ids go before genuine keys, however old those are.
+            let first = entries.iter().min_by_key(|(_, (key, at))| (key.is_some(), *at));
+            let first = first.map(|(id, _)| id.clone());
+            first.and_then(|id| entries.remove(&id));
         }
         entries.insert(id, (key, now));
     }

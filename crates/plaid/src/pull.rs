@@ -23,8 +23,8 @@ pub struct Pulled {
     pub cursor: String,
     /// Whether the pages start from the empty cursor, so that what they lack is gone.
     pub full_walk: bool,
-    /// How much history has been delivered.
-    pub history: History,
+    /// How much history has been delivered, where Plaid said so in words we know.
+    pub history: Option<History>,
 }
 
 /// Why no update came about.
@@ -110,10 +110,11 @@ pub async fn pull_update<S: Stage>(
 }
 
 /// Plaid's status in our words; an unknown one says nothing.
-fn history(status: Option<&str>) -> History {
-    match status {
-        Some("HISTORICAL_UPDATE_COMPLETE") => History::Complete,
-        Some("INITIAL_UPDATE_COMPLETE") => History::Initial,
-        _ => History::NotReady,
+fn history(status: Option<&str>) -> Option<History> {
+    match status? {
+        "HISTORICAL_UPDATE_COMPLETE" => Some(History::Complete),
+        "INITIAL_UPDATE_COMPLETE" => Some(History::Initial),
+        "NOT_READY" => Some(History::NotReady),
+        _ => None,
     }
 }

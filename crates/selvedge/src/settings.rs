@@ -14,15 +14,21 @@ use store::{Database, MasterKey, Store};
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct DataSettings {
     /// Folder for the database and the master key.
-    #[arg(long, env = "SELVEDGE_DATA_DIR", default_value = "selvedge-data", value_name = "DIR")]
+    #[arg(
+        long,
+        global = true,
+        env = "SELVEDGE_DATA_DIR",
+        default_value = "selvedge-data",
+        value_name = "DIR"
+    )]
     pub(crate) data_dir: PathBuf,
 
     /// The database, as sqlite:PATH. A file in the data folder if absent.
-    #[arg(long, env = "SELVEDGE_DATABASE_URL", value_name = "URL")]
+    #[arg(long, global = true, env = "SELVEDGE_DATABASE_URL", value_name = "URL")]
     pub(crate) database_url: Option<String>,
 
     /// File with the master key: 32 random bytes in base64. Made on first start if absent.
-    #[arg(long, env = "SELVEDGE_MASTER_KEY_FILE", value_name = "FILE")]
+    #[arg(long, global = true, env = "SELVEDGE_MASTER_KEY_FILE", value_name = "FILE")]
     pub(crate) master_key_file: Option<PathBuf>,
 }
 

@@ -82,13 +82,14 @@ CREATE TABLE work (
 );
 CREATE INDEX work_by_due ON work (due_at);
 
--- Pages of an update that is not complete yet; seen by nobody.
+-- Pages of an update that is not complete yet; seen by nobody. `fence` says under which claim.
 CREATE TABLE staged_pages (
     item TEXT NOT NULL,
+    fence BIGINT NOT NULL,
     attempt BIGINT NOT NULL,
     page BIGINT NOT NULL,
     body TEXT NOT NULL,
-    PRIMARY KEY (item, attempt, page)
+    PRIMARY KEY (item, fence, attempt, page)
 );
 
 -- Current version of every transaction, removed ones included. `id` names the economic event.
@@ -155,6 +156,7 @@ CREATE TABLE changes (
     PRIMARY KEY (item, item_seq)
 );
 CREATE UNIQUE INDEX changes_by_seq ON changes (seq);
+CREATE INDEX changes_by_end_user ON changes (end_user_key, seq);
 CREATE INDEX changes_unnumbered ON changes (item, item_seq) WHERE seq IS NULL;
 
 -- Elements of pages that could not be read.

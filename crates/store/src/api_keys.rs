@@ -135,17 +135,20 @@ impl Store {
             return Ok(None);
         }
         let key = read(&row)?;
-        self.note_use(&key).await?;
+        self.note_use(&key).await;
         Ok(Some(key))
     }
 
-    async fn note_use(&self, key: &ApiKey) -> Result<(), Error> {
+    /// Reading goes on when the disk is full, so a use that cannot be noted is only logged.
+    async fn note_use(&self, key: &ApiKey) {
         let now = self.ambient.now();
         let recent = |used: Timestamp| now.duration_since(used) < USE_NOTED_EVERY;
         if key.last_used_at.is_some_and(recent) {
-            return Ok(());
+            return;
         }
-        self.update(USE, key.id.to_string(), now).await.map(|_| ())
+        if let Err(error) = self.update(USE, key.id.to_string(), now).await {
+            tracing::warn!(%error, "the use of an API key could not be noted");
+        }
     }
 
     /// Ends a key at once. False if it was not live.

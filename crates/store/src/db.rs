@@ -5,6 +5,7 @@
 //! connections of their own and never wait for the writer.
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -151,6 +152,7 @@ impl Db {
     pub(crate) async fn open(database: &Database) -> Result<Self, OpenError> {
         sqlx::any::install_default_drivers();
         let lock = if database.exclusive { Some(lock(&database.path)?) } else { None };
+        make_private(&database.path)?;
         let options = options(&database.path)?;
         let mut writer = sqlx::AnyConnection::connect_with(&options).await?;
         refuse_old_sqlite(&mut writer).await?;
@@ -247,8 +249,16 @@ fn options(path: &Path) -> Result<AnyConnectOptions, OpenError> {
     Ok(AnyConnectOptions::from_str(&format!("sqlite://{encoded}?mode=rwc"))?)
 }
 
+/// Bank data is for the owner alone; SQLite gives its log the mode of the database file.
+fn make_private(path: &Path) -> Result<(), OpenError> {
+    let made = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+    made.map(|_| ()).map_err(|source| OpenError::File { path: path.to_owned(), source })
+}
+
 fn lock(path: &Path) -> Result<File, OpenError> {
-    let lock_path = path.with_extension("lock");
+    let mut lock_path = path.as_os_str().to_owned();
+    lock_path.push(".lock");
+    let lock_path = PathBuf::from(lock_path);
     let failed = |source| OpenError::File { path: lock_path.clone(), source };
     let file = OpenOptions::new()
         .create(true)

@@ -7,7 +7,9 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use crate::Store;
+use crate::db::Connected;
 use crate::error::Error;
+use crate::items::erase_data;
 use crate::seal::{DataKey, Place};
 use crate::statement::declare;
 use crate::work::instant;
@@ -25,14 +27,11 @@ declare! {
     SECRETS = "SELECT secret, data_key FROM integrations WHERE id = $1";
     DELETE = "DELETE FROM integrations WHERE id = $1";
     DELETE_END_USERS = "DELETE FROM end_users WHERE integration_id = $1";
-    DELETE_TRANSACTIONS = "DELETE FROM transactions WHERE integration_id = $1";
-    DELETE_RECORDS = "DELETE FROM records WHERE integration_id = $1";
-    DELETE_CHANGES = "DELETE FROM changes WHERE integration_id = $1";
     DELETE_WEBHOOK_EVENTS = "DELETE FROM webhook_events WHERE integration_id = $1";
-    DELETE_SUPERSEDED =
-        "DELETE FROM superseded WHERE item IN (SELECT id FROM items WHERE integration_id = $1)";
-    DELETE_QUARANTINE =
-        "DELETE FROM quarantine WHERE item IN (SELECT id FROM items WHERE integration_id = $1)";
+    LIVE_ITEMS = "SELECT COUNT(*) FROM items WHERE integration_id = $1 AND status <> 'removed'";
+    ITEM_KEYS = "SELECT id FROM items WHERE integration_id = $1";
+    DELETE_WORK =
+        "DELETE FROM work WHERE subject IN (SELECT id FROM items WHERE integration_id = $1)";
     DELETE_ITEMS = "DELETE FROM items WHERE integration_id = $1";
 }
 
@@ -145,30 +144,34 @@ impl Store {
         Ok(DataKey::unwrap(&wrapped, &self.master_key, owner)?)
     }
 
-    /// Deletes an integration with everything in it. Its Items must have been removed at Plaid.
-    pub async fn delete_integration(&self, id: &IntegrationId) -> Result<(), Error> {
-        let id = id.to_string();
-        self.db
-            .write(move |connection| {
-                Box::pin(async move {
-                    for statement in [
-                        DELETE_SUPERSEDED,
-                        DELETE_QUARANTINE,
-                        DELETE_CHANGES,
-                        DELETE_TRANSACTIONS,
-                        DELETE_RECORDS,
-                        DELETE_WEBHOOK_EVENTS,
-                        DELETE_ITEMS,
-                        DELETE_END_USERS,
-                        DELETE,
-                    ] {
-                        sqlx::query(statement).bind(id.clone()).execute(&mut *connection).await?;
-                    }
-                    Ok(())
-                })
-            })
-            .await
+    /// Deletes an integration with everything in it; in the feed tombstones stay, so that readers
+    /// forget it too. False, and nothing done, while an Item has not ended at Plaid.
+    pub async fn delete_integration(&self, id: &IntegrationId) -> Result<bool, Error> {
+        let (id, now) = (id.to_string(), self.ambient.now());
+        let deleted = self
+            .db
+            .write(move |connection| Box::pin(async move { delete(connection, &id, now).await }))
+            .await?;
+        self.news.announce_work();
+        Ok(deleted)
     }
+}
+
+async fn delete(connection: &mut Connected, id: &str, now: Timestamp) -> Result<bool, Error> {
+    let live = sqlx::query(LIVE_ITEMS).bind(id.to_owned()).fetch_one(&mut *connection).await?;
+    if live.try_get::<i64, _>(0)? > 0 {
+        return Ok(false);
+    }
+    let items = sqlx::query(ITEM_KEYS).bind(id.to_owned()).fetch_all(&mut *connection).await?;
+    for row in items {
+        let key: String = row.try_get(0)?;
+        erase_data(connection, &key, now).await?;
+    }
+    let statements = [DELETE_WORK, DELETE_WEBHOOK_EVENTS, DELETE_ITEMS, DELETE_END_USERS, DELETE];
+    for statement in statements {
+        sqlx::query(statement).bind(id.to_owned()).execute(&mut *connection).await?;
+    }
+    Ok(true)
 }
 
 fn secret_place(id: &str) -> Place<'_> {

@@ -31,7 +31,9 @@ declare! {
          ORDER BY id LIMIT $3";
     FIND_END_USER =
         "SELECT id, integration_id, end_user_id, name, created_at FROM end_users \
-         WHERE id = $1 OR end_user_id = $1 ORDER BY id LIMIT 2";
+         WHERE id = $1 OR end_user_id = $1 ORDER BY id LIMIT 100";
+    /// Asked within the write, because an integration may be deleted at the same time.
+    INTEGRATION_EXISTS = "SELECT id FROM integrations WHERE id = $1";
     ADD_ITEM =
         "INSERT INTO items (id, item_id, integration_id, end_user_key, access_token, \
             institution_id, institution_name, status, history, cursor, item_seq, erase, created_at) \
@@ -66,15 +68,15 @@ declare! {
         "UPDATE items SET status = $2, status_detail = NULL, history = $3, history_since = $4, \
             last_attempt_at = $5, last_success_at = $6 WHERE id = $1";
     NOTE_FAILURE =
-        "UPDATE items SET status = $2, status_detail = $3, last_attempt_at = $4 WHERE id = $1 \
-         AND status <> 'removing' AND status <> 'removed'";
+        "UPDATE items SET status = CASE WHEN status = 'removing' THEN status ELSE $2 END, \
+            status_detail = $3, last_attempt_at = $4 WHERE id = $1 AND status <> 'removed'";
     BEGIN_REMOVAL =
         "UPDATE items SET status = 'removing', status_detail = NULL, erase = $2 WHERE id = $1";
     END_REMOVAL =
         "UPDATE items SET status = 'removed', status_detail = NULL, access_token = NULL \
          WHERE id = $1";
     WISHES_ERASURE = "SELECT erase FROM items WHERE id = $1";
-    TRANSACTIONS_OF = "SELECT id, version, removed, body FROM transactions WHERE item = $1";
+    TRANSACTIONS_OF = "SELECT id, version, body FROM transactions WHERE item = $1";
     RECORDS_OF = "SELECT stream, record_id, version, body FROM records WHERE item = $1";
     ERASE_TRANSACTION =
         "UPDATE transactions SET removed = 1, version = $2, updated_at = $3, body = $4, raw = '', \
@@ -176,6 +178,11 @@ impl Store {
                     };
                     match owner {
                         None => {
+                            let exists = sqlx::query(INTEGRATION_EXISTS);
+                            let exists = exists.bind(new.integration.to_string());
+                            if exists.fetch_optional(&mut *connection).await?.is_none() {
+                                return Err(Error::corrupt("an integration"));
+                            }
                             let key = ItemKey::generate(&ambient);
                             let sealed = seal(&key)?;
                             create(connection, &key, &new, sealed, &ambient).await?;
@@ -259,21 +266,23 @@ impl Store {
         not_before: Timestamp,
     ) -> Result<(), Error> {
         let (key, now) = (key.to_string(), self.ambient.now());
-        let detail_text = detail.to_owned();
+        let (lease, detail) = (lease.clone(), detail.to_owned());
         self.db
             .write(move |connection| {
                 Box::pin(async move {
+                    work::fail(connection, &lease, not_before, &detail).await?;
                     let note = sqlx::query(NOTE_FAILURE)
                         .bind(key)
                         .bind(status.as_str())
-                        .bind(detail_text)
+                        .bind(detail)
                         .bind(now.as_microsecond());
                     note.execute(connection).await?;
                     Ok(())
                 })
             })
             .await?;
-        self.fail(lease, not_before, detail).await
+        self.news.announce_work();
+        Ok(())
     }
 
     /// Marks an Item for removal at Plaid; with `erase`, its data goes once Plaid confirms.
@@ -284,7 +293,7 @@ impl Store {
                 Box::pin(async move {
                     let begin = sqlx::query(BEGIN_REMOVAL).bind(key.clone()).bind(i64::from(erase));
                     begin.execute(&mut *connection).await?;
-                    work::poke(connection, WorkKind::Sync, &key, now).await
+                    work::poke_by_person(connection, WorkKind::Sync, &key, now).await
                 })
             })
             .await?;
@@ -402,7 +411,7 @@ async fn replace(
         .bind(status)
         .execute(&mut *connection)
         .await?;
-    work::poke(connection, WorkKind::Sync, key.as_str(), ambient.now()).await?;
+    work::poke_by_person(connection, WorkKind::Sync, key.as_str(), ambient.now()).await?;
     Ok(LinkOutcome::Replaced(key))
 }
 
@@ -460,7 +469,11 @@ pub(crate) async fn quarantine(
 }
 
 /// Leaves of an Item's data only tombstones in the feed, so that every reader forgets it too.
-async fn erase_data(connection: &mut Connected, item: &str, now: Timestamp) -> Result<(), Error> {
+pub(crate) async fn erase_data(
+    connection: &mut Connected,
+    item: &str,
+    now: Timestamp,
+) -> Result<(), Error> {
     let statements = [ERASE_SUPERSEDED, ERASE_CHANGES, ERASE_QUARANTINE, ERASE_STAGED];
     for statement in statements {
         sqlx::query(statement).bind(item.to_owned()).execute(&mut *connection).await?;

@@ -65,6 +65,11 @@ impl Store {
         Ok(store)
     }
 
+    /// Proves that the writer lives, by a write of nothing.
+    pub async fn reach_writer(&self) -> Result<(), Error> {
+        self.db.write(|_| Box::pin(async { Ok(()) })).await
+    }
+
     /// Time and randomness as this store was given them.
     pub fn ambient(&self) -> &Ambient {
         &self.ambient

@@ -10,6 +10,7 @@ use crate::Store;
 use crate::api_keys::hash;
 use crate::error::Error;
 use crate::statement::declare;
+use crate::work::instant;
 
 declare! {
     COUNT = "SELECT COUNT(*) FROM operators";
@@ -24,9 +25,11 @@ declare! {
     START_SESSION =
         "INSERT INTO sessions (token_hash, operator, csrf_token, created_at, used_at) \
          VALUES ($1, $2, $3, $4, $4)";
-    USE_SESSION =
-        "UPDATE sessions SET used_at = $2 WHERE token_hash = $1 AND used_at > $3 \
-         AND created_at > $4 RETURNING operator, csrf_token";
+    FIND_SESSION =
+        "SELECT operator, csrf_token, used_at FROM sessions WHERE token_hash = $1 \
+         AND used_at > $2 AND created_at > $3";
+    USE_SESSION = "UPDATE sessions SET used_at = $2 WHERE token_hash = $1";
+    FORGET_LINKS = "DELETE FROM setup_links";
     END_SESSION = "DELETE FROM sessions WHERE token_hash = $1";
     FORGET_SESSIONS = "DELETE FROM sessions WHERE used_at <= $1 OR created_at <= $2";
 }
@@ -35,6 +38,8 @@ declare! {
 const LINK_LASTS: SignedDuration = SignedDuration::from_hours(24);
 /// A session ends after this long without use, and after this long in any case.
 const SESSION_IDLE: SignedDuration = SignedDuration::from_hours(8);
+/// `used_at` is written at most this often.
+const USE_NOTED_EVERY: SignedDuration = SignedDuration::from_mins(1);
 const SESSION_LASTS: SignedDuration = SignedDuration::from_hours(24);
 
 /// A signed-in person.
@@ -53,7 +58,7 @@ impl Store {
         Ok(count > 0)
     }
 
-    /// The token of a new one-time set-up link.
+    /// The token of a new one-time set-up link; earlier ones end.
     pub async fn create_setup_link(&self) -> Result<Zeroizing<String>, Error> {
         let token = self.random_token();
         let hashed = hash(&token);
@@ -61,6 +66,7 @@ impl Store {
         self.db
             .write(move |connection| {
                 Box::pin(async move {
+                    sqlx::query(FORGET_LINKS).execute(&mut *connection).await?;
                     let add = sqlx::query(ADD_LINK).bind(hashed).bind(expires.as_microsecond());
                     add.execute(connection).await?;
                     Ok(())
@@ -139,24 +145,31 @@ impl Store {
 
     /// The session of a token, which counts as used now.
     pub async fn session(&self, token: &str) -> Result<Option<Session>, Error> {
-        let (hashed, now) = (hash(token), self.ambient.now().as_microsecond());
         let (idle, oldest) = self.session_limits();
-        self.db
-            .write(move |connection| {
-                Box::pin(async move {
-                    let session =
-                        sqlx::query(USE_SESSION).bind(hashed).bind(now).bind(idle).bind(oldest);
-                    let row = session.fetch_optional(connection).await?;
-                    row.map(|row| {
-                        Ok(Session {
-                            operator: row.try_get("operator")?,
-                            csrf_token: row.try_get("csrf_token")?,
-                        })
-                    })
-                    .transpose()
-                })
+        let find = sqlx::query(FIND_SESSION).bind(hash(token)).bind(idle).bind(oldest);
+        let Some(row) = find.fetch_optional(self.db.readers()).await? else { return Ok(None) };
+        let used_at = instant(row.try_get("used_at")?)?;
+        if self.ambient.now().duration_since(used_at) > USE_NOTED_EVERY {
+            self.note_session_use(token).await;
+        }
+        let session =
+            Session { operator: row.try_get("operator")?, csrf_token: row.try_get("csrf_token")? };
+        Ok(Some(session))
+    }
+
+    /// Reading goes on when the disk is full, so a use that cannot be noted is only logged.
+    async fn note_session_use(&self, token: &str) {
+        let (hashed, now) = (hash(token), self.ambient.now().as_microsecond());
+        let noted = self.db.write(move |connection| {
+            Box::pin(async move {
+                let note = sqlx::query(USE_SESSION).bind(hashed).bind(now);
+                note.execute(connection).await?;
+                Ok(())
             })
-            .await
+        });
+        if let Err(error) = noted.await {
+            tracing::warn!(%error, "the use of a session could not be noted");
+        }
     }
 
     /// Ends a session.

@@ -45,6 +45,7 @@ declare! {
     /// The same for one end user, in the order of that end user's index.
     LIST_OF_END_USER =
         "SELECT body FROM transactions WHERE end_user_key = $1 AND removed = 0 \
+         AND (CAST($13 AS TEXT) IS NULL OR integration_id = $13) \
          AND (CAST($2 AS TEXT) IS NULL OR account_id = $2) AND (CAST($3 AS TEXT) IS NULL OR date >= $3) \
          AND (CAST($4 AS TEXT) IS NULL OR date <= $4) AND (CAST($5 AS TEXT) IS NULL OR currency = $5) \
          AND (CAST($6 AS BIGINT) IS NULL OR amount_minor >= $6) AND (CAST($7 AS BIGINT) IS NULL OR amount_minor <= $7) \
@@ -183,10 +184,15 @@ impl Drafts {
     }
 
     fn upsert(&mut self, mut record: Transaction, raw: String, ambient: &Ambient) {
-        let own = self.by_transaction_id.get(&record.transaction_id).copied();
-        if own.is_none() && record.pending && self.posted_of.contains_key(&record.transaction_id) {
-            // The posted row came first: its pending twin is old news.
-            return;
+        let mut own = self.by_transaction_id.get(&record.transaction_id).copied();
+        let posted = self.posted_of.get(&record.transaction_id).copied();
+        if let (None, true, Some(posted)) = (own, record.pending, posted) {
+            if !self.rows[posted].removed {
+                // The posted row came first: its pending twin is old news.
+                return;
+            }
+            // The posting was taken back: the same event is pending again.
+            own = Some(posted);
         }
         let twin = record.pending_transaction_id.as_ref();
         let place = own.or_else(|| twin.and_then(|id| self.by_transaction_id.remove(id)));
@@ -407,6 +413,10 @@ impl Store {
             .bind(after.map_or_else(|| END_OF_TIME.to_owned(), |place| place.date.to_string()))
             .bind(after.map(|place| place.id.clone()).unwrap_or_default())
             .bind(limit);
+        let list = match &filter.end_user {
+            Some(_) => list.bind(filter.integration.as_ref().map(ToString::to_string)),
+            None => list,
+        };
         let rows = list.fetch_all(self.db.readers()).await?;
         rows.iter()
             .map(|row| {

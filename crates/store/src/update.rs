@@ -82,19 +82,25 @@ async fn apply(
         false => HashSet::new(),
     };
     let mut applied = Applied::default();
+    // What could not be read is not gone: such a walk proves no absence.
+    let mut whole = true;
     for number in 0..update.pages {
-        let page = staging::read(connection, &item, update.attempt, number).await?;
+        let page = staging::read(connection, &update.lease, update.attempt, number).await?;
+        whole &= page.quarantined.is_empty();
         for staged in page.added.iter().chain(&page.modified) {
             absent.remove(&staged.record.transaction_id);
             staged.record.pending_transaction_id.as_ref().map(|id| absent.remove(id));
         }
         applied.add(apply_page(connection, &mut feed, page, ambient).await?);
     }
+    if !whole {
+        absent.clear();
+    }
     let gone = Page { removed: absent.into_iter().map(removal).collect(), ..Page::default() };
     applied.add(apply_page(connection, &mut feed, gone, ambient).await?);
     applied.add(apply_page(connection, &mut feed, update.accounts, ambient).await?);
     feed.close(connection).await?;
-    staging::discard(connection, &item).await?;
+    staging::discard_earlier(connection, &update.lease, u32::MAX).await?;
     let since = transactions::oldest(connection, &item).await?;
     let times = (update.started_at, now);
     items::note_success(connection, &item, ItemStatus::Healthy, update.history, since, times)

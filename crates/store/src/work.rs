@@ -20,11 +20,11 @@ declare! {
          ON CONFLICT (kind, subject) DO UPDATE SET wanted_seq = work.wanted_seq + 1, \
             due_at = CASE WHEN work.due_at < excluded.due_at THEN work.due_at \
                 ELSE excluded.due_at END";
-    /// A person's wish ends a back-off.
-    END_BACK_OFF = "UPDATE work SET not_before = 0 WHERE kind = $1 AND subject = $2";
+    /// A person's wish ends a back-off, also the one that a run under way may yet ask for.
+    END_BACK_OFF = "UPDATE work SET not_before = -1, attempts = 0 WHERE kind = $1 AND subject = $2";
     CLAIM =
         "UPDATE work SET lease_owner = $3, lease_until = $4, fence = fence + 1, \
-            claimed_seq = wanted_seq \
+            claimed_seq = wanted_seq, not_before = 0 \
          WHERE (kind, subject) IN (SELECT kind, subject FROM work \
             WHERE kind = $1 AND due_at <= $2 AND not_before <= $2 AND lease_until <= $2 \
             ORDER BY due_at LIMIT 1) \
@@ -39,7 +39,9 @@ declare! {
          WHERE kind = $1 AND subject = $2 AND fence = $3 AND lease_owner IS NOT NULL";
     FAIL =
         "UPDATE work SET lease_owner = NULL, lease_until = 0, attempts = attempts + 1, \
-            not_before = $4, due_at = $4, last_error = $5 \
+            not_before = CASE WHEN not_before < 0 THEN 0 ELSE CAST($4 AS BIGINT) END, \
+            due_at = CASE WHEN not_before < 0 THEN due_at ELSE CAST($4 AS BIGINT) END, \
+            last_error = $5 \
          WHERE kind = $1 AND subject = $2 AND fence = $3 AND lease_owner IS NOT NULL";
     STOP_LEASED = "DELETE FROM work WHERE kind = $1 AND subject = $2 AND fence = $3";
     /// A single process that starts owns every lease: whoever held one is gone.
@@ -105,12 +107,11 @@ impl Store {
         self.db
             .write(move |connection| {
                 Box::pin(async move {
-                    poke(connection, kind, &subject, now).await?;
                     if by_person {
-                        let ended = sqlx::query(END_BACK_OFF).bind(kind.as_str()).bind(subject);
-                        ended.execute(connection).await?;
+                        poke_by_person(connection, kind, &subject, now).await
+                    } else {
+                        poke(connection, kind, &subject, now).await
                     }
-                    Ok(())
                 })
             })
             .await?;
@@ -160,7 +161,9 @@ impl Store {
     /// Gives a lease back with the work not done; nobody tries again before the given time.
     pub async fn fail(&self, lease: &Lease, not_before: Timestamp, why: &str) -> Result<(), Error> {
         let (not_before, why) = (not_before.as_microsecond(), why.to_owned());
-        self.settle(lease, move |lease| guarded(FAIL, lease).bind(not_before).bind(why)).await
+        self.settle(lease, move |lease| guarded(FAIL, lease).bind(not_before).bind(why)).await?;
+        self.news.announce_work();
+        Ok(())
     }
 
     async fn settle(
@@ -235,6 +238,30 @@ pub(crate) async fn poke(
         sqlx::query(POKE).bind(kind.as_str()).bind(subject.to_owned()).bind(now.as_microsecond());
     poke.execute(connection).await?;
     Ok(())
+}
+
+/// Asks for a piece of work at once, whatever failed before, within a larger write.
+pub(crate) async fn poke_by_person(
+    connection: &mut Connected,
+    kind: WorkKind,
+    subject: &str,
+    now: Timestamp,
+) -> Result<(), Error> {
+    poke(connection, kind, subject, now).await?;
+    let end = sqlx::query(END_BACK_OFF).bind(kind.as_str()).bind(subject.to_owned());
+    end.execute(connection).await?;
+    Ok(())
+}
+
+/// Gives a lease back within the write that notes the failure.
+pub(crate) async fn fail(
+    connection: &mut Connected,
+    lease: &Lease,
+    not_before: Timestamp,
+    why: &str,
+) -> Result<(), Error> {
+    let query = guarded(FAIL, lease).bind(not_before.as_microsecond()).bind(why.to_owned());
+    affects_one(connection, query).await
 }
 
 /// Finishes a piece of work within the write that holds its results.

@@ -172,7 +172,7 @@ impl IntoResponse for Problem {
 impl From<store::Error> for Problem {
     fn from(error: store::Error) -> Self {
         tracing::error!(%error, "the store failed");
-        if matches!(error, store::Error::Commit(_)) {
+        if matches!(error, store::Error::Commit(_) | store::Error::Closed) {
             return Self::new(
                 STORE_UNAVAILABLE,
                 "The request was not stored; send it again later.",

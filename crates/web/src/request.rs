@@ -67,7 +67,8 @@ impl FromRequestParts<Web> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Problem> {
         let key = api_key(parts, web).await?;
-        let needed = if parts.method == Method::GET { Scope::Read } else { Scope::Write };
+        let reads = matches!(parts.method, Method::GET | Method::HEAD);
+        let needed = if reads { Scope::Read } else { Scope::Write };
         if key.scopes.contains(&needed) {
             return Ok(Self);
         }
@@ -78,7 +79,9 @@ impl FromRequestParts<Web> for Caller {
 
 async fn api_key(parts: &Parts, web: &Web) -> Result<ApiKey, Problem> {
     let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
-    let bearer = header("authorization").and_then(|value| value.strip_prefix("Bearer "));
+    let bearer = header("authorization").and_then(|value| value.split_once(' '));
+    let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let bearer = bearer.map(|(_, key)| key);
     let text = bearer.or_else(|| header("x-api-key")).map(str::trim);
     let refused = |why: &str| Problem::new(UNAUTHORIZED, why);
     let text = text.ok_or_else(|| {
@@ -103,11 +106,17 @@ impl<T: DeserializeOwned> FromRequest<Web> for Json<T> {
 
     async fn from_request(request: Request<Body>, _: &Web) -> Result<Self, Problem> {
         let bytes = read_body(request).await?;
+        if bytes.trim_ascii_start().first() != Some(&b'{') {
+            return Err(Problem::new(INVALID_BODY, "The body must be a JSON object."));
+        }
         let mut reader = serde_json::Deserializer::from_slice(&bytes);
         let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
             let path = error.path().to_string();
-            let pointer =
-                if path == "." { String::new() } else { format!("/{}", path.replace('.', "/")) };
+            // serde writes "." for the whole and "?" for where it was lost.
+            let pointer = match path.trim_matches(['.', '?']) {
+                "" => String::new(),
+                path => format!("/{}", path.replace('.', "/")),
+            };
             let fault = FieldFault::new(&pointer, harmless(error.inner()));
             let detail = "The body could not be read as the JSON object this path takes.";
             Problem { errors: vec![fault], ..Problem::new(INVALID_BODY, detail) }
@@ -140,7 +149,7 @@ impl<T: DeserializeOwned> FromRequestParts<Web> for Query<T> {
         let query = axum::extract::Query::<T>::from_request_parts(parts, web).await;
         query.map(|query| Self(query.0)).map_err(|error| {
             let text = error.body_text();
-            let reason = text.rsplit_once(": ").map_or(text.as_str(), |(_, reason)| reason);
+            let reason = text.split_once(": ").map_or(text.as_str(), |(_, reason)| reason);
             Problem::new(INVALID_PARAMETER, format!("A query parameter is not valid: {reason}."))
         })
     }

@@ -6,6 +6,7 @@ use model::{Ambient, Item};
 use plaid::{Client, Connector, Credentials, KeyCache, KeyRecord};
 use store::{Integration, Store, WebhookKey};
 
+use crate::dashboard::SignIns;
 use crate::problem::Problem;
 
 /// Settings of the windows.
@@ -22,6 +23,7 @@ pub struct Web {
     pub(crate) connector: Connector,
     pub(crate) keys: Arc<KeyCache>,
     pub(crate) settings: Arc<WebSettings>,
+    pub(crate) sign_ins: Arc<SignIns>,
 }
 
 impl Web {
@@ -33,7 +35,13 @@ impl Web {
     ) -> Result<Self, store::Error> {
         let kept = store.webhook_keys().await?;
         let keys = KeyCache::new(kept.iter().filter_map(kept_key));
-        Ok(Self { store, connector, keys: Arc::new(keys), settings: Arc::new(settings) })
+        Ok(Self {
+            store,
+            connector,
+            keys: Arc::new(keys),
+            settings: Arc::new(settings),
+            sign_ins: Arc::default(),
+        })
     }
 
     pub(crate) fn ambient(&self) -> &Ambient {

@@ -44,6 +44,26 @@ async fn the_same_seed_gives_the_same_world_and_a_folder_keeps_it() {
 }
 
 #[tokio::test]
+async fn a_journal_torn_by_a_crash_keeps_what_was_answered_and_what_comes_after() {
+    let folder = tempfile::tempdir().unwrap();
+    let bank = Bank::start(9, Some(folder.path())).await;
+    let (first, _) = bank.link("user_good", "pass_good").await;
+    bank.emulator.stop().await;
+    let journal = folder.path().join("journal.ndjson");
+    let mut text = std::fs::read_to_string(&journal).unwrap();
+    text.push_str(r#"{"at":"2026-"#);
+    std::fs::write(&journal, text).unwrap();
+
+    let bank = Bank::start(9, Some(folder.path())).await;
+    let (second, _) = bank.link("user_good", "pass_good").await;
+    bank.emulator.stop().await;
+    let bank = Bank::start(9, Some(folder.path())).await;
+    for token in [first, second] {
+        bank.ok("/item/get", json!({ "access_token": token })).await;
+    }
+}
+
+#[tokio::test]
 async fn a_mutation_fault_strikes_its_page_and_a_restart_succeeds() {
     let bank = Bank::start(3, None).await;
     let (token, item_id) = bank.link("user_good", "pass_good").await;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use jiff::SignedDuration;
 use pipeline::{Pipeline, Settings};
@@ -46,14 +46,20 @@ impl Serve {
             public_url: self.public_url,
             poll_every: SignedDuration::from_secs(self.poll_seconds),
         };
-        let server = Server::start(store.clone(), options).await?;
+        let mut server = Server::start(store.clone(), options).await?;
         println!("{}", json!({ "ready": true, "url": server.url }));
         if !store.has_operators().await? {
             let link = server.setup_link(&store).await?;
             eprintln!("Set up the dashboard (link is good for one use within 24 hours): {link}");
         }
-        surroundings::asked_to_stop().await;
+        let failed = tokio::select! {
+            () = surroundings::asked_to_stop() => false,
+            () = server.ended() => true,
+        };
         server.stop().await;
+        if failed {
+            bail!("a part of the server ended by itself; the log says why");
+        }
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -99,6 +105,14 @@ impl Server {
         Ok(Self { url, public_url, pipeline, stop, serving })
     }
 
+    /// Returns when a part of it has ended by itself.
+    async fn ended(&mut self) {
+        tokio::select! {
+            () = self.pipeline.ended() => {}
+            _ = &mut self.serving => {}
+        }
+    }
+
     /// A one-time link to set a password.
     pub(super) async fn setup_link(&self, store: &Store) -> anyhow::Result<String> {
         let token = store.create_setup_link().await?;
@@ -108,7 +122,9 @@ impl Server {
     /// Ends it: work under way finishes first.
     pub(super) async fn stop(self) {
         let _gone = self.stop.send(());
-        if let Ok(Err(error)) = self.serving.await {
+        if !self.serving.is_finished()
+            && let Ok(Err(error)) = self.serving.await
+        {
             tracing::error!(%error, "the server ended with an error");
         }
         self.pipeline.stop().await;

@@ -88,6 +88,85 @@ async fn linking_is_idempotent_replaces_tokens_and_refuses_what_is_not_ours() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refused_link_leaves_the_items_webhook_alone() {
+    let world = World::start(25).await;
+    let item = world.customer("alice", "user_good").await;
+    let other = json!({
+        "name": "Other", "environment": "sandbox", "client_id": CLIENT_ID,
+        "secret": testkit::SECRET, "base_url": world.bank.url(),
+    });
+    let (_, other) = world.call("POST", "/v1/integrations", Some(other)).await;
+    let links = format!("/v1/integrations/{}/links", other["id"].as_str().unwrap());
+    let body = json!({
+        "item_id": item.item_id, "access_token": item.access_token, "end_user_id": "alice",
+        "update_webhook": true,
+    });
+    let refused = world.call("POST", &links, Some(body)).await;
+    problem("linked elsewhere", refused, (409, "linked_through_another_integration"));
+    let token = json!({ "access_token": item.access_token });
+    let at_bank = world.bank.call("/item/get", token).await;
+    assert_eq!(at_bank["item"]["webhook"], world.webhook_url());
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_that_is_only_asked_about_deletes_nothing() {
+    let world = World::start(26).await;
+    world.customer("alice", "user_good").await;
+    let path = format!("/v1/integrations/{}", world.integration.id);
+    let (status, asked) = world.call("DELETE", &format!("{path}?dry_run=true"), None).await;
+    assert_eq!((status, &asked["live_items"]), (200, &json!(1)));
+    problem("live items", world.call("DELETE", &path, None).await, (409, "integration_in_use"));
+    let typo = world.call("DELETE", &format!("{path}?dryrun=true"), None).await;
+    problem("an unknown parameter", typo, (400, "invalid_parameter"));
+    assert_eq!(world.call("GET", &path, None).await.0, 200);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_token_heals_at_once_however_long_the_back_off() {
+    let world = World::start(27).await;
+    let item = world.customer("alice", "user_good").await;
+    world.agree().await;
+    let reset = json!({ "access_token": item.access_token });
+    world.bank.call("/sandbox/item/reset_login", reset).await;
+    let path = format!("/v1/items/{}", item.item_id);
+    let is = async |status: &str| world.call("GET", &path, None).await.1["status"] == status;
+    world.until("the broken login", async || is("login_required").await).await;
+    let (_, before) = world.call("GET", &path, None).await;
+    let links = format!("/v1/integrations/{}/links", world.integration.id);
+    let body = json!({
+        "item_id": item.item_id, "access_token": item.access_token, "end_user_id": "alice",
+    });
+    assert_eq!(world.call("POST", &links, Some(body)).await.0, 200);
+    let tried = async || {
+        let (_, now) = world.call("GET", &path, None).await;
+        now["last_attempt_at"] != before["last_attempt_at"] && now["status"] == "login_required"
+    };
+    world.until("another try", tried).await;
+    assert_eq!(world.call("DELETE", &format!("{path}?data=keep"), None).await.0, 202);
+    world.until("the removal, at once too", async || is("removed").await).await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_cannot_have_passwords_hashed() {
+    let world = World::start(28).await;
+    let post = async |path: &str, form: &str| {
+        let request = world.http.post(format!("{}{path}", world.url)).body(form.to_owned());
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        request.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(post("/set-up", "token=x&name=ann&password=a+long+enough+password").await, 422);
+    let mut refused = 0;
+    for _ in 0..40 {
+        refused += u32::from(post("/sign-in", "name=ann&password=guess").await == 429);
+    }
+    assert!(refused >= 5, "{refused} of 40 attempts were put off");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bad_input_is_a_clear_4xx() {
     let world = World::start(23).await;
     let call = async |method: &str, path: &str, body: Option<&str>| {
@@ -124,6 +203,20 @@ async fn bad_input_is_a_clear_4xx() {
         ("unknown end user", "GET", "/v1/end_users/nope/accounts", None, (404, "not_found")),
         ("unknown path", "GET", "/v1/nope", None, (404, "not_found")),
         ("wrong method", "PATCH", "/v1/integrations", None, (405, "method_not_allowed")),
+        (
+            "an array of values",
+            "POST",
+            &links,
+            Some("[\"a\",\"b\",\"c\",null,false]"),
+            (400, "invalid_body"),
+        ),
+        (
+            "an unknown parameter",
+            "GET",
+            "/v1/transactions?acount_id=x",
+            None,
+            (400, "invalid_parameter"),
+        ),
         ("limit 0", "GET", "/v1/transactions?limit=0", None, (400, "invalid_parameter")),
         ("limit high", "GET", "/v1/changes?limit=5001", None, (400, "invalid_parameter")),
         ("limit text", "GET", "/v1/changes?limit=x", None, (400, "invalid_parameter")),

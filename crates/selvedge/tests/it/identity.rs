@@ -55,10 +55,7 @@ impl Ledger {
         self.store.poke(WorkKind::Sync, self.key.as_str(), true).await.unwrap();
         let lease = self.store.claim(WorkKind::Sync, "test", lease).await.unwrap().unwrap();
         for (number, page) in pages.iter().enumerate() {
-            self.store
-                .stage_page(&self.key, 1, u32::try_from(number).unwrap(), page)
-                .await
-                .unwrap();
+            self.store.stage_page(&lease, 1, u32::try_from(number).unwrap(), page).await.unwrap();
         }
         let cursor = |number: u32| if number == 0 { String::new() } else { number.to_string() };
         let update = Update {
@@ -219,6 +216,47 @@ async fn a_full_walk_reconciles_what_is_absent() {
 }
 
 #[tokio::test]
+async fn a_full_walk_with_an_unreadable_element_proves_no_absence() {
+    let mut ledger = Ledger::open().await;
+    ledger.apply(&[added(vec![row("a", None, "1.00"), row("b", None, "2.00")])], false).await;
+    let unreadable = model::Quarantined {
+        part: "added".into(),
+        reason: "an amount of words".into(),
+        raw: r#"{"transaction_id":"b"}"#.into(),
+    };
+    let walk = Page { quarantined: vec![unreadable], ..added(vec![row("a", None, "1.00")]) };
+    assert_eq!(ledger.apply(&[walk], true).await, []);
+    assert_eq!(ledger.live().await, ["a", "b"]);
+}
+
+#[tokio::test]
+async fn a_posting_that_is_taken_back_is_pending_again_under_the_same_id() {
+    let mut ledger = Ledger::open().await;
+    let first = ledger.apply(&[added(vec![row("pending", None, "5.00")])], false).await;
+    ledger.apply(&[added(vec![row("posted", Some("pending"), "5.00")])], false).await;
+    ledger.apply(&[removed("posted")], false).await;
+    let back = ledger.apply(&[added(vec![row("pending", None, "5.00")])], false).await;
+    assert_eq!(back, [(ChangeKind::Added, "pending".into(), first[0].2.clone())]);
+    assert_eq!(ledger.live().await, ["pending"]);
+}
+
+#[tokio::test]
+async fn a_wish_during_a_failing_run_is_not_put_off() {
+    let ledger = Ledger::open().await;
+    let (store, lease) = (&ledger.store, SignedDuration::from_secs(60));
+    let far = testkit::now().saturating_add(SignedDuration::from_hours(6)).unwrap();
+    let key = ledger.key.as_str();
+    for by_person in [false, true] {
+        store.poke(WorkKind::Sync, key, true).await.unwrap();
+        let run = store.claim(WorkKind::Sync, "test", lease).await.unwrap().expect("due");
+        store.poke(WorkKind::Sync, key, by_person).await.unwrap();
+        store.fail(&run, far, "the bank is down").await.unwrap();
+        let again = store.claim(WorkKind::Sync, "test", lease).await.unwrap();
+        assert_eq!(again.is_some(), by_person, "a webhook waits, a person does not");
+    }
+}
+
+#[tokio::test]
 async fn a_stale_worker_cannot_commit() {
     let mut ledger = Ledger::open().await;
     ledger.apply(&[added(vec![row("a", None, "1.00")])], false).await;
@@ -228,7 +266,7 @@ async fn a_stale_worker_cannot_commit() {
     let stale = store.claim(WorkKind::Sync, "slow", no_time).await.unwrap().unwrap();
     let lease = SignedDuration::from_secs(60);
     store.claim(WorkKind::Sync, "fast", lease).await.unwrap().expect("the lease ran out");
-    store.stage_page(&ledger.key, 1, 0, &added(vec![row("b", None, "1.00")])).await.unwrap();
+    store.stage_page(&stale, 1, 0, &added(vec![row("b", None, "1.00")])).await.unwrap();
     let update = Update {
         item: ledger.key.clone(),
         lease: stale,

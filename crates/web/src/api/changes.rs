@@ -20,6 +20,7 @@ const LONGEST_WAIT: u64 = 60;
 /// Which part of the feed.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct ChangeQuery {
     /// `next_cursor` of the page before; absent or `0` for the beginning.
     after: Option<String>,
@@ -71,27 +72,32 @@ pub(crate) async fn list(
     let mut head = web.store.news().head();
     loop {
         head.borrow_and_update();
+        // Read before the changes: all up to it are among them, or not for this reader.
+        let newest = web.store.feed_head().await?.max(after);
         let changes = web.store.changes(after, &filter, limit + 1).await?;
         let timed_out = tokio::time::Instant::now() >= deadline;
         if !changes.is_empty() || timed_out {
-            return Ok(axum::Json(page(changes, after, limit)));
+            return Ok(axum::Json(page(changes, newest, limit)));
         }
         let _news = tokio::time::timeout_at(deadline, head.changed()).await;
     }
 }
 
-fn page(mut changes: Vec<Change>, after: i64, limit: i64) -> ChangesView {
+/// The last page goes on behind the newest entry, so that a filtered reader never scans the same
+/// part of the feed twice.
+fn page(mut changes: Vec<Change>, newest: i64, limit: i64) -> ChangesView {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let has_more = changes.len() > limit;
     changes.truncate(limit);
-    let next = changes.last().map_or(after, |change| change.seq);
+    let last = changes.last().map(|change| change.seq);
+    let next = if has_more { last.unwrap_or(newest) } else { last.unwrap_or(newest).max(newest) };
     ChangesView { changes, next_cursor: next.to_string(), has_more }
 }
 
 async fn filter(web: &Web, query: &ChangeQuery) -> Result<ChangeFilter, Problem> {
     let integration = query.integration_id.as_ref().map(|id| id.parse()).transpose();
     let end_user = match &query.end_user_id {
-        Some(id) => Some(web.end_user(id).await?.id),
+        Some(id) => Some(web.end_user_of(id, query.integration_id.as_deref()).await?.id),
         None => None,
     };
     Ok(ChangeFilter {

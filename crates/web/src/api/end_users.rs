@@ -43,7 +43,17 @@ impl EndUserView {
 impl Web {
     /// The end user of this id, ours or the caller's.
     pub(crate) async fn end_user(&self, id: &str) -> Result<EndUser, Problem> {
+        self.end_user_of(id, None).await
+    }
+
+    /// The same within an integration, if one is named.
+    pub(crate) async fn end_user_of(
+        &self,
+        id: &str,
+        integration: Option<&str>,
+    ) -> Result<EndUser, Problem> {
         let mut found = self.store.find_end_users(id).await?;
+        found.retain(|user| integration.is_none_or(|id| user.integration_id.as_str() == id));
         if found.len() > 1 {
             let detail = "Several integrations have an end user with this id; use our id.";
             return Err(Problem::new(AMBIGUOUS_END_USER, detail));
@@ -54,6 +64,7 @@ impl Web {
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct EndUserQuery {
     /// Of one integration.
     integration_id: Option<String>,

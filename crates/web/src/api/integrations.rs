@@ -2,13 +2,14 @@
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use model::{BaseUrl, Environment};
 use plaid::{Check, Credentials, check_credentials};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use store::{Integration, NewIntegration};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::page::{LIMIT, Page, PageQuery};
 use crate::problem::{FieldFault, INTEGRATION_IN_USE, Problem, ProblemDocument};
@@ -216,12 +217,32 @@ pub(crate) async fn get(
     Ok(axum::Json(IntegrationView::of(&web, integration)))
 }
 
-/// Deletes an integration and all its data. Refused while it has live Items.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeletionQuery {
+    /// Only tell what would be deleted.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// What a deletion would do.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DeletionView {
+    /// The integration.
+    integration: IntegrationView,
+    /// Items that have not ended at Plaid; a deletion is refused while there are any.
+    live_items: i64,
+}
+
+/// Deletes an integration and all its data; the feed says so with tombstones. Refused while it has
+/// live Items.
 #[utoipa::path(
     delete, path = "/v1/integrations/{id}", tag = "integrations", operation_id = "delete_integration",
-    params(("id" = String, Path, description = "Id of the integration")),
+    params(("id" = String, Path, description = "Id of the integration"), DeletionQuery),
     responses(
         (status = 204, description = "Deleted"), (status = 404, body = ProblemDocument),
+        (status = 200, description = "What a deletion would do", body = DeletionView),
         (status = 409, body = ProblemDocument),
     ),
 )]
@@ -229,15 +250,20 @@ pub(crate) async fn delete(
     _: Caller,
     State(web): State<Web>,
     Path(id): Path<String>,
-) -> Result<StatusCode, Problem> {
+    Query(query): Query<DeletionQuery>,
+) -> Result<Response, Problem> {
     let integration = web.integration(&id).await?;
-    let live = web.store.live_items(&integration.id).await?;
-    if live > 0 {
-        let detail = format!("The integration has {live} Items that have not ended at Plaid.");
-        return Err(Problem::new(INTEGRATION_IN_USE, detail));
+    if query.dry_run {
+        let live_items = web.store.live_items(&integration.id).await?;
+        let integration = IntegrationView::of(&web, integration);
+        return Ok(axum::Json(DeletionView { integration, live_items }).into_response());
     }
-    web.store.delete_integration(&integration.id).await?;
-    Ok(StatusCode::NO_CONTENT)
+    if web.store.delete_integration(&integration.id).await? {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let live = web.store.live_items(&integration.id).await?;
+    let detail = format!("The integration has {live} Items that have not ended at Plaid.");
+    Err(Problem::new(INTEGRATION_IN_USE, detail))
 }
 
 /// The result of Save & Test.

@@ -68,11 +68,6 @@ pub(crate) async fn create(
         let fault = FieldFault::new("/item_id", "is not the Item of this access token");
         return Err(Problem { errors: vec![fault], ..Problem::new(TOKEN_REJECTED, detail) });
     }
-    if body.update_webhook {
-        let url = web.webhook_url(&integration);
-        let updated = client.item_webhook_update(&token, &url).await;
-        updated.map_err(|error| rejected(&error))?;
-    }
     let outcome = web
         .store
         .link(NewLink {
@@ -97,6 +92,12 @@ pub(crate) async fn create(
             return Err(Problem::new(OTHER_INTEGRATION, detail));
         }
     };
+    // Only now that the Item is ours: a refused link must not turn away another's webhooks.
+    if body.update_webhook {
+        let url = web.webhook_url(&integration);
+        let updated = client.item_webhook_update(&token, &url).await;
+        updated.map_err(|error| rejected(&error))?;
+    }
     Ok((status, axum::Json(ItemView::of(web.item(key.as_str()).await?))))
 }
 
@@ -106,8 +107,13 @@ fn checked(integration: &Integration, body: &LinkIn) -> Result<AccessToken, Prob
     if !between(&body.item_id, NAME_CHARS) {
         faults.push(FieldFault::new("/item_id", "must be Plaid's item_id"));
     }
-    if !between(body.end_user_id.trim(), END_USER_ID_CHARS) {
-        let detail = format!("must have 1 to {END_USER_ID_CHARS} characters");
+    let id = body.end_user_id.as_str();
+    // Ours begin so; a caller's that did could be taken for one of them.
+    if !between(id, END_USER_ID_CHARS) || id.trim() != id || id.starts_with("eus_") {
+        let detail = format!(
+            "must have 1 to {END_USER_ID_CHARS} characters, no space around them, and not begin \
+             with eus_"
+        );
         faults.push(FieldFault::new("/end_user_id", detail));
     }
     if body.end_user_name.as_ref().is_some_and(|name| !between(name, NAME_CHARS)) {

@@ -17,6 +17,7 @@ pub(crate) const LARGE_LIMIT: i64 = 5_000;
 /// Where in a list, and how much of it.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct PageQuery {
     /// Rows wanted: 1 to 1,000 (5,000 on large lists), 100 if absent.
     pub(crate) limit: Option<i64>,

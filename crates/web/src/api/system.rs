@@ -23,13 +23,14 @@ pub(crate) async fn health() -> axum::Json<Fine> {
     axum::Json(Fine { status: "ok" })
 }
 
-/// The database answers too.
+/// The database can be read and its writer lives.
 #[utoipa::path(
     get, path = "/readyz", tag = "system", operation_id = "readiness",
-    responses((status = 200, body = Fine), (status = 500, body = ProblemDocument)), security(()),
+    responses((status = 200, body = Fine), (status = 503, body = ProblemDocument)), security(()),
 )]
 pub(crate) async fn readiness(State(web): State<Web>) -> Result<axum::Json<Fine>, Problem> {
     web.store.feed_head().await?;
+    web.store.reach_writer().await?;
     Ok(axum::Json(Fine { status: "ok" }))
 }
 

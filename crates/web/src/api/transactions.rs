@@ -16,6 +16,7 @@ use crate::state::Web;
 /// Which transactions; an absent parameter does not narrow.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct TransactionQuery {
     /// Of one integration.
     pub(crate) integration_id: Option<String>,
@@ -58,7 +59,8 @@ pub(crate) async fn list(
     Query(mut query): Query<TransactionQuery>,
 ) -> Result<axum::Json<Page<Transaction>>, Problem> {
     if let Some(id) = &query.end_user_id {
-        query.end_user_id = Some(web.end_user(id).await?.id.to_string());
+        let end_user = web.end_user_of(id, query.integration_id.as_deref()).await?;
+        query.end_user_id = Some(end_user.id.to_string());
     }
     list_transactions(&web, query).await
 }
@@ -89,7 +91,7 @@ fn read_place(text: &str) -> Result<TransactionPlace, Problem> {
 }
 
 fn filter(query: TransactionQuery) -> Result<TransactionFilter, Problem> {
-    let currency = query.currency.as_deref().map(Currency::iso);
+    let currency = query.currency.as_ref().map(|code| Currency::iso(&code.to_uppercase()));
     let amount = |name: &str, text: Option<String>| match (text, &currency) {
         (None, _) => Ok(None),
         (Some(_), None) => Err(parameter(name, "needs `currency` beside it.")),

@@ -251,9 +251,9 @@ pub(super) async fn delete(
     Signed(operator, form): Signed<DeleteForm>,
 ) -> Result<Response, Problem> {
     let integration = web.integration(&id).await?;
-    if web.store.live_items(&integration.id).await? > 0 || form.name.trim() != integration.name {
+    let confirmed = form.name.trim() == integration.name;
+    if !confirmed || !web.store.delete_integration(&integration.id).await? {
         return show_with(&operator, &web, integration, Vec::new()).await;
     }
-    web.store.delete_integration(&integration.id).await?;
     Ok(Redirect::to("/integrations").into_response())
 }

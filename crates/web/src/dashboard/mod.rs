@@ -11,6 +11,8 @@ mod session;
 mod sources;
 mod words;
 
+pub(crate) use session::SignIns;
+
 use axum::Router;
 use axum::routing::{get, post};
 

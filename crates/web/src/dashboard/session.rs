@@ -1,5 +1,7 @@
 //! Who looks: one-time set-up, sign-in with an argon2 password, a session cookie, a token in forms.
 
+use std::num::NonZeroU32;
+
 use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
@@ -8,10 +10,12 @@ use axum::extract::{Form, FromRequest, FromRequestParts, Query, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use store::Session;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::render::{page, page_with};
 use crate::problem::Problem;
@@ -24,6 +28,35 @@ const LONGEST_PASSWORD_BYTES: usize = 1_024;
 const NAME_CHARS: usize = 64;
 /// Cookie lifetime in seconds; the session itself ends sooner when idle.
 const COOKIE_SECONDS: u32 = 86_400;
+
+/// Passwords checked at a time: each takes 19 MiB, and anybody may ask.
+const CHECKED_AT_ONCE: usize = 2;
+/// Passwords checked in a minute: plenty for people, little for guessing.
+const ATTEMPTS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(30).expect("thirty is not zero");
+const TOO_MANY: &str = "Too many attempts; wait a minute and try again.";
+
+/// Keeps strangers from using up the machine, or from guessing fast.
+pub(crate) struct SignIns {
+    at_once: Semaphore,
+    attempts: DefaultDirectRateLimiter,
+}
+
+impl Default for SignIns {
+    fn default() -> Self {
+        Self {
+            at_once: Semaphore::new(CHECKED_AT_ONCE),
+            attempts: RateLimiter::direct(Quota::per_minute(ATTEMPTS_PER_MINUTE)),
+        }
+    }
+}
+
+impl SignIns {
+    /// A place to check a password in, unless there were too many attempts.
+    async fn place(&self) -> Option<SemaphorePermit<'_>> {
+        self.attempts.check().ok()?;
+        self.at_once.acquire().await.ok()
+    }
+}
 
 /// A signed-in person; everybody else is sent to sign in.
 pub(super) struct Operator(pub(super) Session);
@@ -110,7 +143,7 @@ fn with_cookie(web: &Web, token: &str, seconds: u32, to: &str) -> Response {
 #[derive(Template)]
 #[template(path = "sign_in.html")]
 struct SignInPage {
-    failed: bool,
+    failed: Option<&'static str>,
     name: String,
 }
 
@@ -171,6 +204,13 @@ pub(super) async fn set_up(
     if let Some(fault) = fault {
         return Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &again(fault)));
     }
+    if !web.store.is_setup_link(&form.token).await? {
+        let template = SetUpPage { is_good: false, ..again("") };
+        return Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &template));
+    }
+    let Some(_place) = web.sign_ins.place().await else {
+        return Ok(page_with(StatusCode::TOO_MANY_REQUESTS, &again(TOO_MANY)));
+    };
     let Some(hash) = hash(&web, form.password.clone()).await else {
         return Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &again("Choose another password.")));
     };
@@ -222,7 +262,7 @@ async fn verify(known: Option<String>, password: SecretString) -> bool {
 
 /// The sign-in page.
 pub(super) async fn sign_in_form() -> Response {
-    page(&SignInPage { failed: false, name: String::new() })
+    page(&SignInPage { failed: None, name: String::new() })
 }
 
 /// Signs in.
@@ -230,13 +270,18 @@ pub(super) async fn sign_in(
     State(web): State<Web>,
     Form(form): Form<SignInForm>,
 ) -> Result<Response, Problem> {
+    let Some(_place) = web.sign_ins.place().await else {
+        let template = SignInPage { failed: Some(TOO_MANY), name: form.name };
+        return Ok(page_with(StatusCode::TOO_MANY_REQUESTS, &template));
+    };
     let known = web.store.password_hash(form.name.trim()).await?;
     let exists = known.is_some();
     if form.password.expose_secret().len() > LONGEST_PASSWORD_BYTES
         || !verify(known, form.password).await
         || !exists
     {
-        let template = SignInPage { failed: true, name: form.name };
+        let template =
+            SignInPage { failed: Some("Name and password do not match."), name: form.name };
         return Ok(page_with(StatusCode::UNAUTHORIZED, &template));
     }
     let token = web.store.start_session(form.name.trim()).await?;
