@@ -8,8 +8,8 @@ use sqlx::any::AnyRow;
 
 use crate::Store;
 use crate::db::Connected;
+use crate::erasure::erase_data;
 use crate::error::Error;
-use crate::items::erase_data;
 use crate::seal::{DataKey, Place};
 use crate::statement::declare;
 use crate::work::instant;

@@ -3,8 +3,7 @@
 use jiff::Timestamp;
 use jiff::civil::Date;
 use model::{
-    Ambient, ChangeKind, EndUser, EndUserId, History, IntegrationId, Item, ItemKey, ItemStatus,
-    Quarantined, Stream,
+    Ambient, EndUser, EndUserId, History, IntegrationId, Item, ItemKey, ItemStatus, Quarantined,
 };
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::Row;
@@ -12,13 +11,26 @@ use sqlx::any::AnyRow;
 
 use crate::Store;
 use crate::db::Connected;
+use crate::erasure::erase_data;
 use crate::error::Error;
-use crate::feed_writer::FeedWriter;
 use crate::integrations::parsed;
-use crate::records::remains;
 use crate::seal::Place;
 use crate::statement::declare;
 use crate::work::{self, Lease, WorkKind, instant, optional_instant};
+
+/// Items with their end users' ids, narrowed by the given text.
+macro_rules! items_where {
+    ($condition:literal) => {
+        concat!(
+            "SELECT i.id, i.item_id, i.integration_id, i.end_user_key, i.institution_id, \
+                i.institution_name, i.status, i.status_detail, i.history, i.history_since, \
+                i.cursor, i.item_seq, i.created_at, i.last_attempt_at, i.last_success_at, \
+                i.last_webhook_at, e.end_user_id \
+             FROM items i JOIN end_users e ON e.id = i.end_user_key ",
+            $condition
+        )
+    };
+}
 
 declare! {
     ADD_END_USER =
@@ -45,22 +57,16 @@ declare! {
         "SELECT i.id, i.integration_id, i.status, e.end_user_id FROM items i \
          JOIN end_users e ON e.id = i.end_user_key WHERE i.item_id = $1";
     ITEMS =
-        "SELECT i.id, i.item_id, i.integration_id, i.end_user_key, i.institution_id, \
-            i.institution_name, i.status, i.status_detail, i.history, i.history_since, i.cursor, \
-            i.item_seq, i.created_at, i.last_attempt_at, i.last_success_at, i.last_webhook_at, \
-            e.end_user_id \
-         FROM items i JOIN end_users e ON e.id = i.end_user_key \
-         WHERE (CAST($1 AS TEXT) IS NULL OR i.integration_id = $1) AND (CAST($2 AS TEXT) IS NULL OR i.end_user_key = $2) \
+        items_where!(
+            "WHERE (CAST($1 AS TEXT) IS NULL OR i.integration_id = $1) AND (CAST($2 AS TEXT) IS NULL OR i.end_user_key = $2) \
             AND (CAST($3 AS TEXT) IS NULL OR i.id > $3) \
-            AND (CAST($4 AS TEXT) IS NULL OR i.status = $4) ORDER BY i.id LIMIT $5";
+            AND (CAST($4 AS TEXT) IS NULL OR i.status = $4) ORDER BY i.id LIMIT $5"
+        );
     COUNT_LIVE = "SELECT COUNT(*) FROM items WHERE integration_id = $1 AND status <> 'removed'";
     GET_ITEM =
-        "SELECT i.id, i.item_id, i.integration_id, i.end_user_key, i.institution_id, \
-            i.institution_name, i.status, i.status_detail, i.history, i.history_since, i.cursor, \
-            i.item_seq, i.created_at, i.last_attempt_at, i.last_success_at, i.last_webhook_at, \
-            e.end_user_id \
-         FROM items i JOIN end_users e ON e.id = i.end_user_key \
-         WHERE i.id = $1 OR i.item_id = $1";
+        items_where!(
+            "WHERE i.id = $1 OR i.item_id = $1"
+        );
     TOKEN = "SELECT integration_id, access_token FROM items WHERE id = $1";
     ADVANCE_CURSOR = "UPDATE items SET cursor = $3 WHERE id = $1 AND cursor = $2 \
          AND status <> 'removing' AND status <> 'removed'";
@@ -76,18 +82,6 @@ declare! {
         "UPDATE items SET status = 'removed', status_detail = NULL, access_token = NULL \
          WHERE id = $1";
     WISHES_ERASURE = "SELECT erase FROM items WHERE id = $1";
-    TRANSACTIONS_OF = "SELECT id, version, body FROM transactions WHERE item = $1";
-    RECORDS_OF = "SELECT stream, record_id, version, body FROM records WHERE item = $1";
-    ERASE_TRANSACTION =
-        "UPDATE transactions SET removed = 1, version = $2, updated_at = $3, body = $4, raw = '', \
-            amount_minor = 0, date = '', pending_transaction_id = NULL WHERE id = $1";
-    ERASE_RECORD =
-        "UPDATE records SET removed = 1, version = $4, updated_at = $5, body = $6, raw = '' \
-         WHERE item = $1 AND stream = $2 AND record_id = $3";
-    ERASE_SUPERSEDED = "DELETE FROM superseded WHERE item = $1";
-    ERASE_CHANGES = "DELETE FROM changes WHERE item = $1";
-    ERASE_QUARANTINE = "DELETE FROM quarantine WHERE item = $1";
-    ERASE_STAGED = "DELETE FROM staged_pages WHERE item = $1";
     QUARANTINE =
         "INSERT INTO quarantine (id, item, part, reason, raw, seen_at) \
          VALUES ($1, $2, $3, $4, $5, $6)";
@@ -466,51 +460,6 @@ pub(crate) async fn quarantine(
         .execute(connection)
         .await?;
     Ok(())
-}
-
-/// Leaves of an Item's data only tombstones in the feed, so that every reader forgets it too.
-pub(crate) async fn erase_data(
-    connection: &mut Connected,
-    item: &str,
-    now: Timestamp,
-) -> Result<(), Error> {
-    let statements = [ERASE_SUPERSEDED, ERASE_CHANGES, ERASE_QUARANTINE, ERASE_STAGED];
-    for statement in statements {
-        sqlx::query(statement).bind(item.to_owned()).execute(&mut *connection).await?;
-    }
-    let mut feed = FeedWriter::open(connection, item).await?;
-    let of_item = sqlx::query(TRANSACTIONS_OF).bind(item.to_owned());
-    for row in of_item.fetch_all(&mut *connection).await? {
-        let (id, version, body): (String, i64, String) =
-            (row.try_get("id")?, row.try_get("version")?, row.try_get("body")?);
-        let ids = remains(&body, &["id", "transaction_id", "item_id", "account_id"])?;
-        sqlx::query(ERASE_TRANSACTION)
-            .bind(id.clone())
-            .bind(version + 1)
-            .bind(now.as_microsecond())
-            .bind(ids.to_string())
-            .execute(&mut *connection)
-            .await?;
-        feed.change(Stream::Transactions, &id, version + 1, ChangeKind::Removed);
-    }
-    let of_item = sqlx::query(RECORDS_OF).bind(item.to_owned());
-    for row in of_item.fetch_all(&mut *connection).await? {
-        let (name, id): (String, String) = (row.try_get("stream")?, row.try_get("record_id")?);
-        let (version, body): (i64, String) = (row.try_get("version")?, row.try_get("body")?);
-        let ids = remains(&body, &["item_id", "account_id"])?;
-        sqlx::query(ERASE_RECORD)
-            .bind(item.to_owned())
-            .bind(name.clone())
-            .bind(id.clone())
-            .bind(version + 1)
-            .bind(now.as_microsecond())
-            .bind(ids.to_string())
-            .execute(&mut *connection)
-            .await?;
-        let stream = Stream::from_name(&name).ok_or(Error::corrupt("a stream"))?;
-        feed.change(stream, &id, version + 1, ChangeKind::Removed);
-    }
-    feed.close(connection).await
 }
 
 fn read_end_user(row: &AnyRow) -> Result<EndUser, Error> {

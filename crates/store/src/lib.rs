@@ -8,6 +8,7 @@ mod api_keys;
 mod batch;
 mod changes;
 mod db;
+mod erasure;
 mod error;
 mod feed_writer;
 mod integrations;

@@ -12,9 +12,10 @@ pub(crate) use declare;
 
 /// Every statement with its name and file.
 pub fn statements() -> Vec<(&'static str, &'static str, &'static str)> {
-    let files: [(&str, &[(&'static str, &'static str)]); 13] = [
+    let files: [(&str, &[(&'static str, &'static str)]); 14] = [
         ("api_keys", crate::api_keys::STATEMENTS),
         ("changes", crate::changes::STATEMENTS),
+        ("erasure", crate::erasure::STATEMENTS),
         ("feed_writer", crate::feed_writer::STATEMENTS),
         ("integrations", crate::integrations::STATEMENTS),
         ("items", crate::items::STATEMENTS),
