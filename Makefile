@@ -23,7 +23,7 @@ test: tools test-tools assets ## Every test: unit, whole system, Plaid's own cli
 check: tools assets ## Format, lints, tidiness
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo test --locked -p selvedge --test it tidy
+	cargo test --workspace --locked --test it tidy
 
 soak: build ## Slower suites: the demo over many seeds, more kills (SEEDS=20)
 	scripts/soak $(BINARY) $(SEEDS)
