@@ -177,7 +177,7 @@ impl Item {
 
     /// What a refresh finds: pending rows post, one amount moves, new purchases appear.
     pub(crate) fn refresh(&mut self, at: Timestamp) -> bool {
-        let mut changed = self.settle(at);
+        let changed = self.settle(at);
         if self.stage < Stage::Initial || !self.persona.is_lively() {
             return changed;
         }
@@ -186,11 +186,11 @@ impl Item {
         let posted = |event: &Event| event.date() == today && event.plan.amount > Decimal::ZERO;
         let raised = self.ledger.events().iter().rposition(posted);
         steps.extend(raised.and_then(|index| self.ledger.raise(index, Decimal::ONE)));
-        changed |= self.show(&steps);
+        self.show(&steps);
         for _ in 0..2 {
             self.purchase(at);
         }
-        changed || self.stage >= Stage::Initial
+        true
     }
 
     /// One more purchase, now.

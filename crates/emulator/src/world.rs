@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::draw;
 use crate::error::PlaidError;
 use crate::item::{Item, NewItem, Stage};
+use crate::ledger::State;
 
 /// Minutes for which a public token can be exchanged.
 const PUBLIC_TOKEN_MINUTES: i64 = 30;
@@ -224,7 +225,9 @@ impl World {
     }
 
     fn live_rows(&self, number: u64) -> usize {
-        self.items.get(&number).map_or(0, |item| item.ledger.events().len())
+        let shown = |state| matches!(state, State::Pending | State::Posted);
+        let events = self.items.get(&number).map_or(&[][..], |item| item.ledger.events());
+        events.iter().filter(|event| shown(event.state)).count()
     }
 
     /// The webhook of new sync data, once sync has been called.
