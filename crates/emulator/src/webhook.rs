@@ -47,7 +47,7 @@ impl Signer {
             None => {
                 let made = EcdsaKeyPair::generate_pkcs8(
                     &ECDSA_P256_SHA256_FIXED_SIGNING,
-                    &SystemRandom::new(),
+                    &unpredictable(),
                 );
                 let bytes = made.map_err(|_| KeyError::Key)?.as_ref().to_vec();
                 if let Some(path) = path {
@@ -90,9 +90,18 @@ impl Signer {
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &self.pkcs8)
             .map_err(|_| KeyError::Key)?;
         let signature =
-            pair.sign(&SystemRandom::new(), signed.as_bytes()).map_err(|_| KeyError::Key)?;
+            pair.sign(&unpredictable(), signed.as_bytes()).map_err(|_| KeyError::Key)?;
         Ok(format!("{signed}.{}", BASE64URL.encode(signature.as_ref())))
     }
+}
+
+/// Keys and signatures are the one thing that two worlds of one seed do not share.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a signature with predictable randomness gives its key away"
+)]
+fn unpredictable() -> SystemRandom {
+    SystemRandom::new()
 }
 
 /// Posts one webhook once. The answer's status, or why there was none.

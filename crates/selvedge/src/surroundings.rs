@@ -32,6 +32,7 @@ pub(crate) fn now() -> Timestamp {
 }
 
 /// Real time and real randomness.
+#[expect(clippy::disallowed_methods, reason = "this is where real randomness comes in")]
 pub(crate) fn ambient() -> Ambient {
     Ambient::new(Arc::new(SystemClock), Arc::new(SystemEntropy(SystemRandom::new())))
 }

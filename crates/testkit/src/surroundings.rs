@@ -23,6 +23,7 @@ impl Entropy for SystemEntropy {
 }
 
 /// Real time and randomness.
+#[expect(clippy::disallowed_methods, reason = "tests of whole systems need real randomness")]
 pub fn ambient() -> Ambient {
     Ambient::new(Arc::new(SystemClock), Arc::new(SystemEntropy(SystemRandom::new())))
 }
