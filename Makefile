@@ -18,7 +18,7 @@ build: tools assets ## The program, at target/release/selvedge
 	cargo build --release --locked
 
 test: tools test-tools assets ## Every test: unit, whole system, Plaid's own client, PyAirbyte, browser
-	cargo test --workspace --locked
+	cargo test --workspace --all-targets --locked
 
 check: tools assets ## Format, lints, tidiness
 	cargo fmt --all --check
