@@ -41,7 +41,7 @@ pub use statement::statements;
 pub use transactions::{TransactionFilter, TransactionPlace};
 pub use update::{Applied, Update};
 pub use webhook_events::{Received, WebhookKey};
-pub use work::{Lease, WorkKind, WorkState};
+pub use work::{Lease, WorkKind};
 
 /// Everything the program remembers. Cheap to clone.
 #[derive(Clone)]

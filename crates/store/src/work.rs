@@ -49,10 +49,6 @@ declare! {
     NEXT_DUE =
         "SELECT MIN(CASE WHEN lease_until > due_at AND lease_until > not_before THEN lease_until \
             WHEN due_at > not_before THEN due_at ELSE not_before END) FROM work";
-    STATE =
-        "SELECT due_at, not_before, wanted_seq, done_seq, lease_until, attempts, last_error \
-         FROM work WHERE kind = $1 AND subject = $2";
-    BUSY = "SELECT COUNT(*) FROM work WHERE due_at <= $1 OR lease_until > 0 OR wanted_seq > done_seq";
 }
 
 /// The closed list of kinds of work.
@@ -82,21 +78,6 @@ pub struct Lease {
     pub fence: i64,
     /// Failures in a row before this claim.
     pub attempts: i64,
-}
-
-/// A piece of work as shown to people.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WorkState {
-    /// When it is next due.
-    pub due_at: Timestamp,
-    /// Whether somebody asked for it since it was last done.
-    pub is_wanted: bool,
-    /// Whether it is being done now.
-    pub is_running: bool,
-    /// Failures in a row.
-    pub attempts: i64,
-    /// The last failure.
-    pub last_error: Option<String>,
 }
 
 impl Store {
@@ -197,23 +178,6 @@ impl Store {
         let micros: Option<i64> = row.try_get(0)?;
         Ok(micros.and_then(|micros| Timestamp::from_microsecond(micros).ok()))
     }
-
-    /// How one piece of work stands.
-    pub async fn work_state(
-        &self,
-        kind: WorkKind,
-        subject: &str,
-    ) -> Result<Option<WorkState>, Error> {
-        let state = sqlx::query(STATE).bind(kind.as_str()).bind(subject.to_owned());
-        let row = state.fetch_optional(self.db.readers()).await?;
-        row.map(|row| work_state(&row)).transpose()
-    }
-
-    /// Pieces of work that are due, running or wanted.
-    pub async fn busy(&self) -> Result<i64, Error> {
-        let now = self.ambient.now().as_microsecond();
-        Ok(sqlx::query(BUSY).bind(now).fetch_one(self.db.readers()).await?.try_get(0)?)
-    }
 }
 
 type Query = sqlx::query::Query<'static, sqlx::Any, sqlx::any::AnyArguments>;
@@ -286,21 +250,6 @@ fn lease(kind: WorkKind, row: &AnyRow) -> Result<Lease, sqlx::Error> {
         subject: row.try_get("subject")?,
         fence: row.try_get("fence")?,
         attempts: row.try_get("attempts")?,
-    })
-}
-
-fn work_state(row: &AnyRow) -> Result<WorkState, Error> {
-    let due_at: i64 = row.try_get("due_at")?;
-    let not_before: i64 = row.try_get("not_before")?;
-    let wanted: i64 = row.try_get("wanted_seq")?;
-    let done: i64 = row.try_get("done_seq")?;
-    let lease_until: i64 = row.try_get("lease_until")?;
-    Ok(WorkState {
-        due_at: instant(due_at.max(not_before))?,
-        is_wanted: wanted > done,
-        is_running: lease_until > 0,
-        attempts: row.try_get("attempts")?,
-        last_error: row.try_get("last_error")?,
     })
 }
 

@@ -257,6 +257,42 @@ async fn a_wish_during_a_failing_run_is_not_put_off() {
 }
 
 #[tokio::test]
+async fn a_replayed_webhook_has_one_effect_and_a_burst_of_one_second_loses_nothing() {
+    let mut ledger = Ledger::open().await;
+    ledger.apply(&[added(vec![row("a", None, "1.00")])], false).await;
+    let (store, lease) = (&ledger.store, SignedDuration::from_secs(60));
+    let far = testkit::now().saturating_add(SignedDuration::from_hours(6)).unwrap();
+    let integration_id = store.item("item").await.unwrap().unwrap().integration_id.to_string();
+    let send = async |issued_at: i64| {
+        let received = store::Received {
+            integration_id: integration_id.clone(),
+            body_hash: "hash".into(),
+            issued_at,
+            webhook_type: "TRANSACTIONS".into(),
+            webhook_code: "SYNC_UPDATES_AVAILABLE".into(),
+            item_id: Some("item".into()),
+        };
+        store.record_webhook(received).await.unwrap()
+    };
+    let syncs = async || {
+        let run = store.claim(WorkKind::Sync, "test", lease).await.unwrap();
+        if let Some(run) = &run {
+            store.finish(run, far).await.unwrap();
+        }
+        run.is_some()
+    };
+    assert!(syncs().await, "whatever the update left due is done");
+    let before_the_sync = testkit::now().as_second() - 10;
+    assert!(send(before_the_sync).await && syncs().await, "a new event has its effect");
+    for _ in 0..100 {
+        assert!(!send(before_the_sync).await && !syncs().await, "a replay has none");
+    }
+    let this_second = testkit::now().as_second() + 5;
+    assert!(send(this_second).await && syncs().await);
+    assert!(!send(this_second).await && syncs().await, "its twin may carry news of its own");
+}
+
+#[tokio::test]
 async fn a_stale_worker_cannot_commit() {
     let mut ledger = Ledger::open().await;
     ledger.apply(&[added(vec![row("a", None, "1.00")])], false).await;

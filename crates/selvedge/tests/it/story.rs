@@ -153,7 +153,8 @@ async fn removal_ends_the_item_at_the_bank_and_erases_by_choice() {
     world.until("the removal", removed).await;
     assert_eq!(world.bank.calls().await["/item/remove"], 1);
     assert!(World::stored(&world.store).await.is_empty());
-    world.replayed().await;
+    // Erasure leaves tombstones only, so this feed no longer starts at 1.
+    while world.store.number_changes().await.unwrap() > 0 {}
     let (_, changes) = world.call("GET", "/v1/changes?limit=5000", None).await;
     let gone = changes["changes"].as_array().unwrap();
     assert!(!gone.is_empty() && gone.iter().all(|change| change["kind"] == "removed"));
