@@ -10,6 +10,8 @@ use rust_decimal::Decimal;
 const ID_LENGTH: usize = 37;
 /// Length of Plaid's request ids.
 const REQUEST_ID_LENGTH: usize = 15;
+/// Length of Plaid's newer user ids after their prefix.
+const USER_ID_LENGTH: usize = 14;
 const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
 /// A generator for one purpose.
@@ -62,6 +64,21 @@ pub(crate) fn plaid_id(seed: u64, label: &str) -> String {
 /// A request id in Plaid's form.
 pub(crate) fn request_id(seed: u64, number: u64) -> String {
     Draw::new(seed, &format!("request/{number}")).text(REQUEST_ID_LENGTH)
+}
+
+/// A short id, drawn from its label alone.
+pub(crate) fn short_id(label: &str) -> String {
+    Draw::new(0, label).text(REQUEST_ID_LENGTH)
+}
+
+/// A UUID, drawn from its label alone.
+pub(crate) fn label_uuid(label: &str) -> String {
+    Draw::new(0, label).uuid()
+}
+
+/// A user id in Plaid's newer form.
+pub(crate) fn user_id(seed: u64, number: u64) -> String {
+    format!("usr_{}", Draw::new(seed, &format!("user/{number}")).text(USER_ID_LENGTH))
 }
 
 /// A token in Plaid's form, such as `access-sandbox-` and a UUID.

@@ -55,6 +55,41 @@ impl PlaidError {
         }
     }
 
+    /// The error of a code that a sandbox user asks for.
+    pub(crate) fn of_code(code: &str) -> Self {
+        let why = "the sandbox user asked for this error";
+        match code {
+            "ITEM_LOGIN_REQUIRED" => Self::login_required(),
+            "PLAID_ERROR" | "INTERNAL_SERVER_ERROR" => {
+                Self { status: 500, ..Self::new("API_ERROR", "INTERNAL_SERVER_ERROR", why) }
+            }
+            "INVALID_LINK_TOKEN" => Self::invalid_input(code, why),
+            code if code.starts_with("INSTITUTION_") => Self::new("INSTITUTION_ERROR", code, why),
+            code => Self::new("ITEM_ERROR", code, why),
+        }
+    }
+
+    /// The institution does not offer the product.
+    pub(crate) fn product_not_supported(product: &str) -> Self {
+        Self::new(
+            "ITEM_ERROR",
+            "PRODUCTS_NOT_SUPPORTED",
+            format!(
+                "the following products are not supported by this institution: [\"{product}\"]"
+            ),
+        )
+    }
+
+    /// The data is still being pulled.
+    pub(crate) fn product_not_ready() -> Self {
+        Self::new(
+            "ITEM_ERROR",
+            "PRODUCT_NOT_READY",
+            "the requested product is not yet ready. please provide a webhook or try the request \
+             again later",
+        )
+    }
+
     pub(crate) fn item_not_found() -> Self {
         Self::new(
             "ITEM_ERROR",

@@ -1,46 +1,55 @@
-//! An Item at this Plaid: a person's login at an institution, its products, accounts and history.
+//! An Item at this Plaid: a person's login at an institution, its products, accounts and state. Its
+//! transactions are in its book.
+
+use std::sync::Arc;
 
 use jiff::civil::Date;
-use jiff::{Timestamp, ToSpan};
+use jiff::{SignedDuration, Timestamp};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::book::{Book, Life, Log, Stage};
 use crate::draw::plaid_id;
 use crate::error::PlaidError;
-use crate::ledger::{Event, Ledger, Namer, Step};
+use crate::institutions::{self, Institution};
+use crate::ledger::{Namer, State};
 use crate::people::{AccountPlan, Available, Balances, Person, Persona};
-use crate::rows::Rows;
 
-/// Days of history that come first.
-const INITIAL_DAYS: i64 = 30;
 /// Days of history when the caller asks for no other number.
 pub(crate) const DEFAULT_DAYS: i64 = 90;
 /// Most days of history that can be asked for.
 pub(crate) const MAXIMUM_DAYS: i64 = 730;
-/// How far ahead events are planned.
-const HORIZON_DAYS: i64 = 60;
-
-/// How much transaction history has been pulled from the bank.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) enum Stage {
-    /// Transactions were never asked for.
-    Off,
-    NotReady,
-    Initial,
-    Historical,
-}
+/// Plaid warns this many days before a consent ends.
+const WARNING_DAYS: i64 = 7;
+/// Sandbox Items need a new login this many days after they were made.
+const LOGIN_DAYS: i64 = 30;
 
 /// What is needed to make an Item.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct NewItem {
     pub(crate) institution_id: String,
-    pub(crate) institution_name: String,
     pub(crate) products: Vec<String>,
     pub(crate) webhook: Option<String>,
     pub(crate) username: String,
     pub(crate) password: String,
     pub(crate) days_requested: Option<i64>,
+    /// The accounts a person chose; all if nobody was asked.
+    pub(crate) accounts: Option<Vec<usize>>,
+    /// Months of statements that were asked for.
+    pub(crate) statements: Option<(Date, Date)>,
+    /// The user of `/user/create` it belongs to.
+    pub(crate) user_id: Option<String>,
+}
+
+/// Whether an account is the caller's to see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Shared,
+    /// It is there, but the person did not choose it.
+    Unshared,
+    /// The person withdrew it at the bank.
+    Revoked,
 }
 
 /// An opened account.
@@ -48,33 +57,47 @@ pub(crate) struct NewItem {
 pub(crate) struct Account {
     pub(crate) account_id: String,
     pub(crate) plan: AccountPlan,
+    pub(crate) standing: Standing,
+    pub(crate) verification_status: Option<String>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Item {
-    pub(crate) namer: Namer,
+    pub(crate) life: Life,
+    pub(crate) log: Log,
     pub(crate) access_token: String,
-    pub(crate) institution_id: String,
-    institution_name: String,
+    pub(crate) institution: &'static Institution,
+    username: String,
+    password: String,
+    pub(crate) user_id: Option<String>,
     pub(crate) products: Vec<String>,
     pub(crate) webhook: Option<String>,
     created_at: Timestamp,
     pub(crate) removed: bool,
+    /// The person withdrew the whole Item at the bank or at Plaid.
+    pub(crate) revoked: bool,
     pub(crate) login_required: bool,
     pub(crate) accounts: Vec<Account>,
-    pub(crate) ledger: Ledger,
-    pub(crate) rows: Rows,
     pub(crate) stage: Stage,
-    days_requested: i64,
+    pub(crate) days_requested: i64,
     /// Webhooks about sync updates start with the first sync call.
     pub(crate) sync_called: bool,
     pub(crate) last_webhook: Option<(Timestamp, String)>,
-    last_update: Option<Timestamp>,
-    extra_purchases: u64,
-    persona: Persona,
-    person: Person,
-    /// Last day planned, and how far back.
-    planned: Option<(Date, Date)>,
+    pub(crate) last_update: Option<Timestamp>,
+    pub(crate) statements: Option<(Date, Date)>,
+    consent_ends: Option<Timestamp>,
+    warned: bool,
+    /// When the login was last entered.
+    login_at: Timestamp,
+}
+
+/// What time alone did to an Item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Aged {
+    /// Its consent ends soon, at this instant.
+    ConsentEnding(Timestamp),
+    /// It needs its person again.
+    LoginRequired,
 }
 
 impl Item {
@@ -85,48 +108,122 @@ impl Item {
         new: &NewItem,
         at: Timestamp,
     ) -> Result<Self, PlaidError> {
+        let institution = institutions::find(&new.institution_id)?;
         let persona = Persona::of(&new.username, &new.password)?;
         let forced = persona.forced_error().or_else(|| new.password.strip_prefix("error_"));
         if let Some(code) = forced {
-            return Err(PlaidError::new(
-                "ITEM_ERROR",
-                code,
-                "the sandbox user asked for this error",
-            ));
+            return Err(PlaidError::of_code(code));
         }
         let namer = Namer { seed, item_id: plaid_id(seed, &format!("item/{number}")) };
         let person = Person { seed, label: format!("item/{number}") };
+        let opened = day(at);
         let open = |(index, plan)| Account {
-            account_id: plaid_id(seed, &format!("account/{number}/{index}")),
+            account_id: account_id(seed, number, index),
             plan,
+            standing: match &new.accounts {
+                Some(chosen) if !chosen.contains(&index) => Standing::Unshared,
+                _ => Standing::Shared,
+            },
+            verification_status: None,
         };
         Ok(Self {
-            accounts: persona.accounts(&person).into_iter().enumerate().map(open).collect(),
-            namer,
+            accounts: persona.accounts(&person, opened).into_iter().enumerate().map(open).collect(),
+            life: Life { persona: Arc::new(persona), person, namer, opened },
+            log: Log::default(),
             access_token,
-            institution_id: new.institution_id.clone(),
-            institution_name: new.institution_name.clone(),
+            institution,
+            username: new.username.clone(),
+            password: new.password.clone(),
+            user_id: new.user_id.clone(),
             products: new.products.clone(),
             webhook: new.webhook.clone(),
             created_at: at,
             removed: false,
+            revoked: false,
             login_required: false,
-            ledger: Ledger::default(),
-            rows: Rows::default(),
             stage: Stage::Off,
             days_requested: new.days_requested.unwrap_or(DEFAULT_DAYS),
             sync_called: false,
             last_webhook: None,
             last_update: None,
-            extra_purchases: 0,
-            persona,
-            person,
-            planned: None,
+            statements: new.statements,
+            consent_ends: institution.consent_days.map(|days| days_after(at, days)),
+            warned: false,
+            login_at: at,
         })
+    }
+
+    pub(crate) fn item_id(&self) -> &str {
+        &self.life.namer.item_id
+    }
+
+    pub(crate) fn username(&self) -> &str {
+        &self.username
     }
 
     pub(crate) fn has(&self, product: &str) -> bool {
         self.products.iter().any(|own| own == product)
+    }
+
+    pub(crate) fn add_product(&mut self, product: &str) {
+        if !self.has(product) {
+            self.products.push(product.to_owned());
+        }
+    }
+
+    /// Whether it can be called at all.
+    pub(crate) fn is_live(&self) -> bool {
+        !self.removed && !self.revoked
+    }
+
+    /// Whether its bank lets Plaid in.
+    pub(crate) fn is_healthy(&self) -> bool {
+        self.is_live() && !self.login_required
+    }
+
+    /// Whether another new Item is the same login at the same bank.
+    pub(crate) fn is_login(&self, new: &NewItem) -> bool {
+        self.institution.institution_id == new.institution_id
+            && self.username == new.username
+            && self.password == new.password
+    }
+
+    /// Indexes of the accounts the caller may see.
+    pub(crate) fn shared(&self) -> impl Iterator<Item = usize> {
+        let shared = |(_, account): &(usize, &Account)| account.standing == Standing::Shared;
+        self.accounts.iter().enumerate().filter(shared).map(|(index, _)| index)
+    }
+
+    /// For each account, whether the caller may see it.
+    pub(crate) fn sharing(&self) -> Vec<bool> {
+        self.accounts.iter().map(|account| account.standing == Standing::Shared).collect()
+    }
+
+    /// The person was there: the login works again and the consent starts anew.
+    pub(crate) fn log_in(&mut self, at: Timestamp) {
+        self.login_required = false;
+        self.login_at = at;
+        self.warned = false;
+        self.consent_ends = self.institution.consent_days.map(|days| days_after(at, days));
+    }
+
+    /// Ends the consent now, as at an institution that ends it early.
+    pub(crate) fn end_consent(&mut self, at: Timestamp) {
+        self.consent_ends = Some(at);
+    }
+
+    /// What has come about since anybody looked, without anybody's doing.
+    pub(crate) fn age(&mut self, at: Timestamp, logins_end: bool) -> Option<Aged> {
+        if !self.is_healthy() {
+            return None;
+        }
+        let stale = logins_end && at >= days_after(self.login_at, LOGIN_DAYS);
+        if stale || self.consent_ends.is_some_and(|end| at >= end) {
+            self.login_required = true;
+            return Some(Aged::LoginRequired);
+        }
+        let ending = self.consent_ends.filter(|end| at >= days_after(*end, -WARNING_DAYS))?;
+        (!std::mem::replace(&mut self.warned, true)).then_some(Aged::ConsentEnding(ending))
     }
 
     /// Turns transactions on; the number of days is fixed from then on.
@@ -134,91 +231,8 @@ impl Item {
         if self.stage == Stage::Off {
             self.stage = Stage::NotReady;
             self.days_requested = days_requested.unwrap_or(self.days_requested);
-            if !self.has("transactions") {
-                self.products.push("transactions".to_owned());
-            }
+            self.add_product("transactions");
         }
-    }
-
-    /// Pulls the next part of the history. True if anything changed.
-    pub(crate) fn load(&mut self, stage: Stage, at: Timestamp) -> bool {
-        if self.stage == Stage::Off || self.stage >= stage {
-            return false;
-        }
-        self.stage = stage;
-        self.settle(at);
-        true
-    }
-
-    /// Lets the days up to `at` happen, one by one. True if anything changed.
-    pub(crate) fn settle(&mut self, at: Timestamp) -> bool {
-        if self.stage < Stage::Initial || self.removed || self.login_required {
-            return false;
-        }
-        let today = day(at);
-        self.plan_until(today);
-        let opened = day(self.created_at);
-        let days = if self.stage == Stage::Initial { INITIAL_DAYS } else { self.days_requested };
-        let since = opened.saturating_sub(days.days());
-        let last = self.last_update.map_or(today, day);
-        let mut changed = false;
-        let mut date = last.min(today);
-        loop {
-            let steps = self.ledger.settle(&self.namer, since, date);
-            changed |= self.show(&steps);
-            if date >= today {
-                break;
-            }
-            date = date.saturating_add(1.days());
-        }
-        self.last_update = Some(at);
-        changed
-    }
-
-    /// What a refresh finds: pending rows post, one amount moves, new purchases appear.
-    pub(crate) fn refresh(&mut self, at: Timestamp) -> bool {
-        let changed = self.settle(at);
-        if self.stage < Stage::Initial || !self.persona.is_lively() {
-            return changed;
-        }
-        let today = day(at);
-        let mut steps = self.ledger.post_pending(&self.namer, today);
-        let posted = |event: &Event| event.date() == today && event.plan.amount > Decimal::ZERO;
-        let raised = self.ledger.events().iter().rposition(posted);
-        steps.extend(raised.and_then(|index| self.ledger.raise(index, Decimal::ONE)));
-        self.show(&steps);
-        for _ in 0..2 {
-            self.purchase(at);
-        }
-        true
-    }
-
-    /// One more purchase, now.
-    pub(crate) fn purchase(&mut self, at: Timestamp) {
-        let plan = self.persona.purchase(&self.person, day(at), self.extra_purchases);
-        if plan.account >= self.accounts.len() {
-            return;
-        }
-        self.extra_purchases += 1;
-        self.ledger.add([plan]);
-        self.settle(at);
-    }
-
-    fn show(&mut self, steps: &[Step]) -> bool {
-        self.rows.apply(steps);
-        !steps.is_empty()
-    }
-
-    fn plan_until(&mut self, today: Date) {
-        let horizon = today.saturating_add(HORIZON_DAYS.days());
-        let opened = day(self.created_at);
-        let span = match self.planned {
-            None => (opened.saturating_sub(MAXIMUM_DAYS.days()), horizon),
-            Some((_, last)) if last < today => (last.saturating_add(1.days()), horizon),
-            Some(_) => return,
-        };
-        self.ledger.add(self.persona.plans(&self.person, opened, span));
-        self.planned = Some(span);
     }
 
     /// Plaid's word for how far the history is.
@@ -232,30 +246,30 @@ impl Item {
 
     /// The Item object that most answers carry.
     pub(crate) fn json(&self) -> Value {
-        let available: Vec<&str> =
-            ["assets", "auth", "identity", "investments", "liabilities", "transactions"]
-                .into_iter()
-                .filter(|product| !self.has(product))
-                .collect();
+        let unused = |product: &&&str| !self.has(product);
+        let available: Vec<&str> = institutions::PRODUCTS.iter().filter(unused).copied().collect();
         json!({
+            "auth_method": self.has("auth").then_some("INSTANT_AUTH"),
             "available_products": available,
             "billed_products": self.products,
-            "consent_expiration_time": null,
+            "consent_expiration_time": self.consent_ends.map(|end| end.to_string()),
+            "consented_products": self.products,
             "error": self.login_required.then(|| PlaidError::login_required().object()),
-            "institution_id": self.institution_id,
-            "institution_name": self.institution_name,
-            "item_id": self.namer.item_id,
+            "institution_id": self.institution.institution_id,
+            "institution_name": self.institution.name,
+            "item_id": self.item_id(),
             "products": self.products,
             "update_type": "background",
             "webhook": self.webhook.as_deref().unwrap_or(""),
         })
     }
 
-    /// The additions of `/item/get`.
+    /// The Item object of `/item/get`.
     pub(crate) fn json_with_consent(&self) -> Value {
         let mut item = self.json();
         item["created_at"] = json!(self.created_at.to_string());
-        item["consented_products"] = json!(self.products);
+        item["consented_use_cases"] = json!([]);
+        item["consented_data_scopes"] = json!([]);
         item
     }
 
@@ -279,10 +293,10 @@ impl Item {
     }
 
     /// One account as Plaid answers it.
-    pub(crate) fn account_json(&self, index: usize) -> Value {
+    pub(crate) fn account_json(&self, book: &Book, index: usize) -> Value {
         let account = &self.accounts[index];
         let plan = &account.plan;
-        let (available, current) = self.balances(index);
+        let (available, current) = self.balances(book, index);
         let mut json = json!({
             "account_id": account.account_id,
             "balances": {
@@ -301,21 +315,31 @@ impl Item {
         if let Some(holder) = &plan.holder_category {
             json["holder_category"] = json!(holder);
         }
+        if let Some(status) = &account.verification_status {
+            json["verification_status"] = json!(status);
+        }
+        if self.institution.persistent_ids && plan.account_type == "depository" {
+            // The same account at the same bank, whichever Item shows it.
+            let login = format!("persistent/{}/{}/{index}", self.username, self.password);
+            json["persistent_account_id"] = json!(plaid_id(self.life.namer.seed, &login));
+        }
         json
     }
 
-    fn balances(&self, index: usize) -> (Option<Decimal>, Option<Decimal>) {
+    fn balances(&self, book: &Book, index: usize) -> (Option<Decimal>, Option<Decimal>) {
         let plan = &self.accounts[index].plan;
         let (opening, available) = match plan.balances {
             Balances::Fixed { available, current } => return (available, current),
             Balances::Follow { opening, available } => (opening, available),
         };
-        let sum = |state| {
-            let own = self.ledger.events().iter().filter(|event| event.plan.account == index);
-            own.filter(|event| event.state == state).map(Event::amount).sum::<Decimal>()
-        };
-        let (posted, pending) =
-            (sum(crate::ledger::State::Posted), sum(crate::ledger::State::Pending));
+        let (mut posted, mut pending) = (Decimal::ZERO, Decimal::ZERO);
+        for event in book.ledger.events().iter().filter(|event| event.plan.account == index) {
+            match event.state {
+                State::Posted => posted += event.amount(),
+                State::Pending => pending += event.amount(),
+                State::Planned | State::Removed => {}
+            }
+        }
         let owes = plan.account_type == "credit" || plan.account_type == "loan";
         let current = if owes { opening + posted } else { opening - posted };
         let derived = match (owes, plan.limit) {
@@ -330,6 +354,15 @@ impl Item {
         };
         (available, Some(current))
     }
+}
+
+/// The id of an account of an Item.
+pub(crate) fn account_id(seed: u64, number: u64, index: usize) -> String {
+    plaid_id(seed, &format!("account/{number}/{index}"))
+}
+
+fn days_after(at: Timestamp, days: i64) -> Timestamp {
+    at.saturating_add(SignedDuration::from_hours(24 * days)).unwrap_or(at)
 }
 
 /// The calendar day of an instant, in UTC as at this bank.

@@ -30,6 +30,9 @@ pub(crate) struct Description {
     pub(crate) stream: Option<String>,
     /// The other half, when money moves between own accounts; ledger only.
     pub(crate) transfer: Option<String>,
+    /// The event that this one repeats by mistake; ledger only.
+    #[serde(default)]
+    pub(crate) duplicate_of: Option<String>,
 }
 
 /// What is going to happen: made by `people`, before any of it is visible.
@@ -71,6 +74,8 @@ pub(crate) struct Event {
     pub(crate) transaction_id: String,
     /// Plaid's id while it was pending, if it was ever shown pending.
     pub(crate) pending_transaction_id: Option<String>,
+    /// It went because its account is not shared any more.
+    withdrawn: bool,
 }
 
 /// What happened to an event, for `rows` to show.
@@ -117,14 +122,24 @@ impl Ledger {
             state: State::Planned,
             transaction_id: String::new(),
             pending_transaction_id: None,
+            withdrawn: false,
         }));
     }
 
     /// Brings every event from `since` on to where it stands at the end of `today`.
-    pub(crate) fn settle(&mut self, namer: &Namer, since: Date, today: Date) -> Vec<Step> {
+    pub(crate) fn settle(
+        &mut self,
+        namer: &Namer,
+        since: Date,
+        today: Date,
+        shown: impl Fn(usize) -> bool,
+    ) -> Vec<Step> {
         let mut steps = Vec::new();
         for index in 0..self.events.len() {
             let event = &self.events[index];
+            if !shown(event.plan.account) {
+                continue;
+            }
             let due = event.plan.posts_on <= today;
             match event.state {
                 State::Planned if event.plan.occurs_on > today || event.plan.posts_on < since => {}
@@ -152,6 +167,25 @@ impl Ledger {
             if self.events[index].is_pending() && self.events[index].plan.vanishes_on.is_none() {
                 self.events[index].plan.posts_on = today;
                 steps.extend(self.post(index, namer));
+            }
+        }
+        steps
+    }
+
+    /// Takes away every live event of the accounts that are not shared, and plans those of shared
+    /// accounts again that were taken away so. What comes back has new ids, as at a real bank.
+    pub(crate) fn share(&mut self, shared: impl Fn(usize) -> bool) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for index in 0..self.events.len() {
+            let event = &mut self.events[index];
+            let shared = shared(event.plan.account);
+            if !shared && matches!(event.state, State::Pending | State::Posted) {
+                event.withdrawn = true;
+                steps.push(self.vanish(index));
+            } else if shared && std::mem::take(&mut event.withdrawn) {
+                event.state = State::Planned;
+                event.pending_transaction_id = None;
+                event.plan.label.push_str("/again");
             }
         }
         steps
@@ -216,6 +250,7 @@ impl Ledger {
                 "category": plan.description.category,
                 "stream": plan.description.stream,
                 "transfer": plan.description.transfer,
+                "duplicate_of": plan.description.duplicate_of,
                 "occurs_on": plan.occurs_on.to_string(),
                 "posts_on": plan.posts_on.to_string(),
                 "vanishes_on": plan.vanishes_on.map(|day| day.to_string()),

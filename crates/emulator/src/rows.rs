@@ -82,6 +82,12 @@ impl Rows {
         self.rows.get(transaction_id)
     }
 
+    /// Ids of the live rows, in order of their last change.
+    #[cfg(test)]
+    pub(crate) fn live(&self) -> impl Iterator<Item = &str> {
+        self.order.values().map(String::as_str).filter(|id| self.rows[*id].live)
+    }
+
     /// A cursor after everything there is now.
     pub(crate) fn resting(&self) -> Cursor {
         Cursor { base: self.head, position: self.head, head: 0, page: 0 }

@@ -1,7 +1,7 @@
 //! An emulated bank and what a test asks of it.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,15 +40,11 @@ impl Bank {
     pub async fn open_with(seed: u64, stage_delay: Duration) -> Self {
         let http = http_client();
         let options = Options {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             seed,
-            data: None,
-            client_id: CLIENT_ID.to_owned(),
-            secret: SECRET.to_owned(),
             initial_delay: stage_delay,
             history_delay: stage_delay,
-            now: Arc::new(now),
-            http: http.clone(),
+            contract_report: std::env::var_os("SELVEDGE_CONTRACT_REPORT").map(PathBuf::from),
+            ..Options::new(Arc::new(now), http.clone())
         };
         Self { emulator: Emulator::start(options).await.expect("an emulator"), http }
     }

@@ -7,8 +7,11 @@ use jiff::ToSpan;
 use jiff::civil::Date;
 use rust_decimal::Decimal;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
+use super::products::{Holding, Investment, Liability, Portfolio, Security};
 use super::{AccountPlan, Balances, each_day};
+use crate::item::number;
 use crate::ledger::{Description, Plan};
 
 /// Days between two repetitions of the rows.
@@ -22,6 +25,48 @@ static DATA: LazyLock<Data> = LazyLock::new(|| {
     serde_json::from_str(include_str!("../../data/user_good.json"))
         .expect("the embedded file is checked by a test")
 });
+
+static PRODUCTS: LazyLock<Products> = LazyLock::new(|| {
+    serde_json::from_str(include_str!("../../data/user_good_products.json"))
+        .expect("the embedded file is checked by a test")
+});
+
+/// How often the movements of an investment account repeat: once in thirty days for two years.
+const INVESTMENT_REPEATS: i64 = 24;
+
+#[derive(Deserialize)]
+struct Products {
+    owner: Value,
+    liabilities: Vec<LiabilityData>,
+    securities: Map<String, Value>,
+    holdings: Vec<HoldingData>,
+    investment_transactions: Vec<InvestmentData>,
+}
+
+#[derive(Deserialize)]
+struct LiabilityData {
+    account: usize,
+    #[serde(flatten)]
+    liability: Liability,
+}
+
+#[derive(Deserialize)]
+struct HoldingData {
+    account: usize,
+    security: String,
+    quantity: Decimal,
+    price: Decimal,
+    cost_basis: Decimal,
+}
+
+#[derive(Deserialize)]
+struct InvestmentData {
+    account: usize,
+    security: String,
+    days_before: i64,
+    #[serde(flatten)]
+    body: Value,
+}
 
 #[derive(Deserialize)]
 struct Data {
@@ -50,11 +95,16 @@ struct RowData {
     description: Description,
 }
 
-pub(super) fn accounts() -> Vec<AccountPlan> {
-    DATA.accounts.iter().map(open).collect()
+pub(super) fn accounts(opened: Date) -> Vec<AccountPlan> {
+    DATA.accounts.iter().enumerate().map(|(index, account)| open(index, account, opened)).collect()
 }
 
-fn open(account: &AccountData) -> AccountPlan {
+/// The default account holder.
+pub(super) fn owner() -> Value {
+    PRODUCTS.owner.clone()
+}
+
+fn open(index: usize, account: &AccountData, opened: Date) -> AccountPlan {
     AccountPlan {
         name: account.name.clone(),
         official_name: account.official_name.clone(),
@@ -65,6 +115,58 @@ fn open(account: &AccountData) -> AccountPlan {
         limit: account.limit,
         holder_category: None,
         balances: Balances::Fixed { available: account.available, current: account.current },
+        portfolio: portfolio(index, opened),
+    }
+}
+
+fn portfolio(index: usize, opened: Date) -> Portfolio {
+    let liability = PRODUCTS.liabilities.iter().find(|data| data.account == index);
+    let holdings = PRODUCTS.holdings.iter().filter(|data| data.account == index);
+    let movements = PRODUCTS.investment_transactions.iter().filter(|data| data.account == index);
+    Portfolio {
+        owner: owner(),
+        liability: liability.map(|data| data.liability.clone()),
+        holdings: holdings.map(|data| data.holding(opened)).collect(),
+        investments: movements.flat_map(|data| data.repeated(opened)).collect(),
+        ..Portfolio::default()
+    }
+}
+
+fn security(key: &str) -> Security {
+    Security::new(key, PRODUCTS.securities.get(key).unwrap_or(&Value::Null), "USD")
+}
+
+impl HoldingData {
+    fn holding(&self, opened: Date) -> Holding {
+        Holding {
+            security: security(&self.security),
+            quantity: number(self.quantity),
+            price: number(self.price),
+            value: number(self.quantity * self.price),
+            cost_basis: number(self.cost_basis),
+            as_of: Some(opened),
+            currency: "USD".to_owned(),
+        }
+    }
+}
+
+impl InvestmentData {
+    fn repeated(&self, opened: Date) -> impl Iterator<Item = Investment> {
+        (0..INVESTMENT_REPEATS).map(move |turn| {
+            let days = self.days_before + turn * i64::from(GRID_DAYS);
+            let date = opened.saturating_sub(days.days());
+            let mut body = self.body.clone();
+            for field in ["account", "security", "days_before"] {
+                body.as_object_mut().map(|fields| fields.remove(field));
+            }
+            Investment {
+                label: format!("{}/{date}", self.security),
+                security: Some(security(&self.security)),
+                date,
+                currency: "USD".to_owned(),
+                body,
+            }
+        })
     }
 }
 
@@ -113,6 +215,6 @@ mod tests {
         };
         assert_eq!(day("Uber 063015 SF**POOL**"), "2026-11-10");
         assert_eq!(day("KFC"), "2026-10-20");
-        assert_eq!(accounts().len(), 12);
+        assert_eq!(accounts(Date::constant(2026, 11, 10)).len(), 12);
     }
 }

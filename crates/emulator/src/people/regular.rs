@@ -9,8 +9,10 @@ use jiff::civil::{Date, Weekday};
 use rust_decimal::Decimal;
 use serde::Deserialize;
 
+use super::merchants::{self, MERCHANTS, Merchant};
+use super::products::{self, Portfolio};
 use super::{AccountPlan, Available, Balances, Person, each_day};
-use crate::draw::{Draw, plaid_id};
+use crate::draw::Draw;
 use crate::ledger::{Description, Plan};
 
 /// Days after which an unclaimed hold expires.
@@ -19,10 +21,6 @@ const HOLD_DAYS: i64 = 7;
 static PROFILES: LazyLock<HashMap<String, Profile>> = LazyLock::new(|| {
     serde_json::from_str(include_str!("../../data/profiles.json"))
         .expect("the embedded file is checked by a test")
-});
-
-static MERCHANTS: LazyLock<Vec<Merchant>> = LazyLock::new(|| {
-    include_str!("../../data/merchants.csv").lines().skip(1).filter_map(Merchant::read).collect()
 });
 
 const CITIES: [&str; 6] =
@@ -95,40 +93,15 @@ struct StreamData {
     hold: Option<Decimal>,
     vanish_percent: Option<i64>,
     refund_percent: Option<i64>,
+    duplicate_percent: Option<i64>,
+    /// How much of the amount each month has, January first, in percent.
+    season: Option<[i64; 12]>,
     /// The other account of a transfer.
     to: Option<usize>,
     #[serde(default)]
     to_name: String,
     #[serde(default)]
     to_category: String,
-}
-
-struct Merchant {
-    group: String,
-    name: String,
-    descriptor: String,
-    website: Option<String>,
-    category: String,
-    channel: String,
-    cents: [i64; 2],
-}
-
-impl Merchant {
-    fn read(line: &str) -> Option<Self> {
-        let fields: Vec<&str> = line.split(',').collect();
-        let [group, name, descriptor, website, category, channel, low, high] = fields[..] else {
-            return None;
-        };
-        Some(Self {
-            group: group.to_owned(),
-            name: name.to_owned(),
-            descriptor: descriptor.to_owned(),
-            website: Some(website.to_owned()).filter(|website| !website.is_empty()),
-            category: category.to_owned(),
-            channel: channel.to_owned(),
-            cents: [low.parse().ok()?, high.parse().ok()?],
-        })
-    }
 }
 
 pub(super) fn accounts(profile: &str, person: &Person) -> Vec<AccountPlan> {
@@ -146,6 +119,10 @@ pub(super) fn accounts(profile: &str, person: &Person) -> Vec<AccountPlan> {
             balances: Balances::Follow {
                 opening: account.opening + draw.cents(0, 99_999),
                 available: Available::Derived,
+            },
+            portfolio: Portfolio {
+                owner: products::owner(&title(person.constant("person", &PEOPLE))),
+                ..Portfolio::default()
             },
         }
     };
@@ -174,7 +151,7 @@ pub(super) fn purchase(person: &Person, account: usize, today: Date, number: u64
         pending_amount: amount,
         amount,
         currency: "USD".to_owned(),
-        description: merchant.describe(&mut draw, person, today, "purchase"),
+        description: bought(merchant, &mut draw, person, today, "purchase"),
     }
 }
 
@@ -185,21 +162,19 @@ impl StreamData {
         if !self.rhythm.falls_on(day, &mut draw) {
             return Vec::new();
         }
-        let merchant = self.merchants.as_deref().and_then(|group| {
-            let choices: Vec<&Merchant> =
-                MERCHANTS.iter().filter(|merchant| merchant.group == group).collect();
-            draw.pick(&choices).copied()
-        });
+        let choices = self.merchants.as_deref().map_or(&[][..], merchants::group);
+        let merchant = draw.pick(choices).copied();
         let [low, high] = merchant.map_or(self.cents, |merchant| merchant.cents);
-        let amount = draw.cents(low, high);
+        let amount = self.in_season(day, draw.cents(low, high));
         let description = match merchant {
-            Some(merchant) => merchant.describe(&mut draw, person, day, &self.key),
+            Some(merchant) => bought(merchant, &mut draw, person, day, &self.key),
             None => self.describe(&mut draw, person, day),
         };
         let mut spent = self.spend(day, amount, description, &mut draw);
         let refund = self.refund(&spent, &mut draw);
+        let twice = self.charged_twice(&spent, &mut draw);
         let other_half = self.other_half(&mut spent, &mut draw, person);
-        [Some(spent), refund, other_half].into_iter().flatten().collect()
+        [Some(spent), refund, twice, other_half].into_iter().flatten().collect()
     }
 
     fn spend(&self, day: Date, amount: Decimal, description: Description, draw: &mut Draw) -> Plan {
@@ -232,6 +207,28 @@ impl StreamData {
             amount: -bought.amount,
             ..bought.clone()
         })
+    }
+
+    /// The same charge once more by mistake; only the ledger knows.
+    fn charged_twice(&self, bought: &Plan, draw: &mut Draw) -> Option<Plan> {
+        let twice = self.duplicate_percent.is_some_and(|percent| draw.chance(percent));
+        twice.then(|| Plan {
+            label: format!("{}/twice", bought.label),
+            description: Description {
+                duplicate_of: Some(bought.label.clone()),
+                ..bought.description.clone()
+            },
+            ..bought.clone()
+        })
+    }
+
+    /// The amount as the month has it.
+    fn in_season(&self, day: Date, amount: Decimal) -> Decimal {
+        let month = usize::from(day.month().unsigned_abs()) - 1;
+        match &self.season {
+            Some(percents) => (amount * Decimal::new(percents[month], 2)).round_dp(2),
+            None => amount,
+        }
     }
 
     fn other_half(&self, first: &mut Plan, draw: &mut Draw, person: &Person) -> Option<Plan> {
@@ -267,21 +264,16 @@ impl StreamData {
     }
 }
 
-impl Merchant {
-    fn describe(&self, draw: &mut Draw, person: &Person, day: Date, stream: &str) -> Description {
-        Description {
-            name: fill(&self.descriptor, draw, person, day),
-            merchant: Some(self.name.clone()),
-            website: self.website.clone(),
-            category: self.category.clone(),
-            confidence: "VERY_HIGH".to_owned(),
-            channel: self.channel.clone(),
-            transaction_type: "place".to_owned(),
-            entity_id: Some(plaid_id(0, &format!("merchant/{}", self.name))),
-            stream: Some(stream.to_owned()),
-            ..Description::default()
-        }
-    }
+/// What a purchase at a merchant looks like on a day.
+fn bought(
+    merchant: &Merchant,
+    draw: &mut Draw,
+    person: &Person,
+    day: Date,
+    stream: &str,
+) -> Description {
+    let name = fill(&merchant.descriptor, draw, person, day);
+    Description { stream: Some(stream.to_owned()), ..merchant.description(name) }
 }
 
 impl Rhythm {
@@ -337,6 +329,15 @@ fn fill(template: &str, draw: &mut Draw, person: &Person, day: Date) -> String {
     text + rest
 }
 
+/// A name in capitals as people write it.
+fn title(name: &str) -> String {
+    let word = |word: &str| {
+        let (first, rest) = word.split_at(1.min(word.len()));
+        format!("{first}{}", rest.to_lowercase())
+    };
+    name.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
 fn code(draw: &mut Draw) -> String {
     let letter = |draw: &mut Draw| draw.pick(b"ABCDEFGHJKLMNPQRSTUVWXYZ0123456789").copied();
     (0..9).filter_map(|_| letter(draw)).map(char::from).collect()
@@ -349,7 +350,7 @@ mod tests {
     #[test]
     fn two_years_of_each_profile_are_the_same_twice_and_full_of_life() {
         let days = (Date::constant(2024, 11, 1), Date::constant(2026, 10, 31));
-        for profile in ["household", "business"] {
+        for profile in PROFILES.keys() {
             let person = Person { seed: 1, label: "item/1".to_owned() };
             let first = plans(profile, &person, days);
             assert_eq!(first, plans(profile, &person, days));
@@ -360,6 +361,5 @@ mod tests {
             assert!(first.iter().all(|plan| !plan.description.name.contains(['{', '}'])));
             assert!(first.iter().all(|plan| plan.account < PROFILES[profile].accounts.len()));
         }
-        assert!(MERCHANTS.len() > 30);
     }
 }

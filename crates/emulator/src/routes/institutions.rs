@@ -1,67 +1,81 @@
-//! Institutions: the sandbox's test banks.
+//! Institutions: a list, one by its id, a search.
 
-use std::sync::LazyLock;
+use serde_json::{Map, Value, json};
 
-use serde::Deserialize;
-use serde_json::{Value, json};
-
-use super::request::Request;
+use super::Answer;
+use super::request::{Request, texts};
 use crate::error::PlaidError;
+use crate::institutions::{self, INSTITUTIONS, Institution, PRODUCTS, Wanted};
 
-static INSTITUTIONS: LazyLock<Vec<Institution>> = LazyLock::new(|| {
-    serde_json::from_str(include_str!("../../data/institutions.json"))
-        .expect("the embedded file is checked by a test")
-});
+/// Most answers of a search.
+const SEARCH_LIMIT: usize = 10;
 
-#[derive(Debug, Deserialize)]
-pub(super) struct Institution {
-    institution_id: String,
-    pub(super) name: String,
-    country_codes: Vec<String>,
-    oauth: bool,
-    routing_numbers: Vec<String>,
-}
-
-/// The institution of this id.
-pub(super) fn find(institution_id: &str) -> Result<&'static Institution, PlaidError> {
-    let found = INSTITUTIONS.iter().find(|bank| bank.institution_id == institution_id);
-    found.ok_or_else(|| {
-        PlaidError::invalid_input("INVALID_INSTITUTION", "invalid institution_id provided")
-    })
-}
-
-pub(super) fn get_by_id(request: &Request<'_>) -> Result<Value, PlaidError> {
-    let institution = find(request.required_text("institution_id")?)?;
-    request.required_list("country_codes")?;
+pub(super) fn get(request: &Request<'_>) -> Result<Answer, PlaidError> {
+    let count = usize::try_from(request.number("count", (1, 500), 1)?).unwrap_or(1);
+    let offset = usize::try_from(request.number("offset", (0, i64::MAX), 0)?).unwrap_or_default();
     let options = request.options()?;
-    let wants = |name: &str| options.get(name).and_then(Value::as_bool).unwrap_or(false);
-    let mut json = json!({
-        "connection_availability": "SUPPORTED",
-        "country_codes": institution.country_codes,
-        "institution_id": institution.institution_id,
-        "name": institution.name,
-        "oauth": institution.oauth,
-        "products": ["assets", "auth", "balance", "identity", "investments", "liabilities", "transactions"],
-        "routing_numbers": institution.routing_numbers,
-    });
-    if wants("include_optional_metadata") {
-        json["url"] = json!("https://www.plaid.com/");
-        json["primary_color"] = json!("#174e7c");
-        json["logo"] = Value::Null;
+    let numbers = texts(options.get("routing_numbers"));
+    let valid: Vec<&String> = numbers.iter().filter(|number| is_routing_number(number)).collect();
+    if valid.is_empty() && !numbers.is_empty() {
+        return Err(PlaidError::invalid_field("routing_numbers has no valid routing number"));
     }
-    if wants("include_status") {
-        json["status"] = Value::Null;
-    }
-    Ok(json!({ "institution": json }))
+    let found: Vec<&Institution> = fitting(request, &options, texts(options.get("products")))
+        .filter(|bank| valid.iter().all(|number| bank.routing_numbers.contains(number)))
+        .collect();
+    let page = found.iter().skip(offset).take(count).map(|bank| bank.json(wanted(&options)));
+    Ok(json!({ "institutions": page.collect::<Vec<_>>(), "total": found.len() }).into())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_bank_of_the_set_up_guides_is_there() {
-        assert_eq!(find("ins_43").expect("a bank").name, "Tartan-Dominion Bank of Canada");
-        assert_eq!(find("ins_0").expect_err("no bank").error_code, "INVALID_INSTITUTION");
+pub(super) fn get_by_id(request: &Request<'_>) -> Result<Answer, PlaidError> {
+    let institution = institutions::find(request.required_text("institution_id")?)?;
+    if !institution.is_in(&request.list("country_codes")) {
+        let why = "invalid institution_id provided";
+        return Err(PlaidError::invalid_input("INVALID_INSTITUTION", why));
     }
+    Ok(json!({ "institution": institution.json(wanted(&request.options()?)) }).into())
+}
+
+pub(super) fn search(request: &Request<'_>) -> Result<Answer, PlaidError> {
+    let query = request.required_text("query")?.to_lowercase();
+    let options = request.options()?;
+    let named = |bank: &&Institution| {
+        bank.name.to_lowercase().contains(&query) || bank.institution_id == query
+    };
+    let found = fitting(request, &options, request.list("products")).filter(named);
+    let found: Vec<Value> =
+        found.take(SEARCH_LIMIT).map(|bank| bank.json(wanted(&options))).collect();
+    Ok(json!({ "institutions": found }).into())
+}
+
+/// Institutions in the countries asked for, with the products and the kind of login asked for.
+fn fitting(
+    request: &Request<'_>,
+    options: &Map<String, Value>,
+    products: Vec<String>,
+) -> impl Iterator<Item = &'static Institution> {
+    let countries = request.list("country_codes");
+    let oauth = options.get("oauth").and_then(Value::as_bool);
+    INSTITUTIONS
+        .iter()
+        .filter(move |bank| bank.is_in(&countries))
+        .filter(move |bank| oauth.is_none_or(|oauth| bank.oauth == oauth))
+        .filter(move |_| products.iter().all(|product| PRODUCTS.contains(&product.as_str())))
+}
+
+fn wanted(options: &Map<String, Value>) -> Wanted {
+    let wants = |name: &str| options.get(name).and_then(Value::as_bool).unwrap_or(false);
+    Wanted {
+        optional_metadata: wants("include_optional_metadata"),
+        status: wants("include_status"),
+        auth_metadata: wants("include_auth_metadata"),
+        payment_initiation_metadata: wants("include_payment_initiation_metadata"),
+    }
+}
+
+/// Nine digits of which the weighted sum is a multiple of ten.
+fn is_routing_number(text: &str) -> bool {
+    let digits: Vec<u32> = text.chars().filter_map(|digit| digit.to_digit(10)).collect();
+    let sum: u32 =
+        digits.iter().zip([3, 7, 1].iter().cycle()).map(|(digit, weight)| digit * weight).sum();
+    digits.len() == 9 && text.len() == 9 && sum % 10 == 0
 }

@@ -2,45 +2,54 @@
 
 use std::sync::Arc;
 
-use axum::http::{HeaderMap, header};
+use hyper::{HeaderMap, header};
+use jiff::civil::Date;
 use serde_json::{Map, Value};
 
+use crate::contract;
+use crate::engine::Engine;
 use crate::error::PlaidError;
-use crate::server::Engine;
+use crate::institutions;
+use crate::world::Command;
+
+/// The one endpoint that needs no credentials.
+const OPEN_PATH: &str = "/categories/get";
 
 pub(super) struct Request<'a> {
     pub(super) engine: &'a Arc<Engine>,
+    pub(super) request_id: &'a str,
     fields: Map<String, Value>,
 }
 
+/// The id of the Item that a request names by its access token, if any; for faults, which strike
+/// before anything is checked.
+pub(crate) fn item_id_of(engine: &Engine, body: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Named {
+        access_token: String,
+    }
+    let named: Named = serde_json::from_slice(body).ok()?;
+    engine.read(|world| {
+        let number = world.item_of(&named.access_token)?;
+        Some(world.items[&number].item_id().to_owned())
+    })
+}
+
 impl<'a> Request<'a> {
-    /// Decodes the body and checks the credentials, which may stand in the body or in headers.
+    /// Decodes the body, checks the credentials, which may stand in the body or in headers, and
+    /// then the fields.
     pub(super) fn read(
         engine: &'a Arc<Engine>,
+        (path, request_id): (&str, &'a str),
         headers: &HeaderMap,
         body: &[u8],
     ) -> Result<Self, PlaidError> {
         let fields = decode(headers, body)?;
-        let given = |name: &'static str, header: &str| {
-            let of_body = fields.get(name).and_then(Value::as_str);
-            of_body.or_else(|| headers.get(header).and_then(|value| value.to_str().ok()))
-        };
-        let client_id = given("client_id", "plaid-client-id");
-        let secret = given("secret", "plaid-secret");
-        let (Some(client_id), Some(secret)) = (client_id, secret) else {
-            let missing = [("client_id", client_id), ("secret", secret)];
-            let names: Vec<&str> = missing
-                .iter()
-                .filter(|(_, value)| value.is_none())
-                .map(|(name, _)| *name)
-                .collect();
-            return Err(PlaidError::missing(&names));
-        };
-        if (client_id, secret) != engine.credentials() {
-            let why = "invalid client_id or secret provided";
-            return Err(PlaidError::invalid_input("INVALID_API_KEYS", why));
+        if path != OPEN_PATH {
+            check_credentials(engine, headers, &fields)?;
         }
-        Ok(Self { engine, fields })
+        contract::check_request(path, &fields)?;
+        Ok(Self { engine, request_id, fields })
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Value> {
@@ -78,15 +87,34 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// A list of texts that must be there and not be empty.
-    pub(super) fn required_list(&self, name: &'static str) -> Result<Vec<String>, PlaidError> {
-        let value = self.get(name).ok_or_else(|| PlaidError::missing(&[name]))?;
-        let texts = value.as_array().and_then(|list| {
-            list.iter().map(|entry| entry.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
-        });
-        texts.filter(|texts| !texts.is_empty()).ok_or_else(|| {
-            PlaidError::invalid_field(format!("{name} must be a non-empty array of strings"))
-        })
+    /// A list of texts; empty if absent. Its form was checked against the contract.
+    pub(super) fn list(&self, name: &str) -> Vec<String> {
+        texts(self.get(name))
+    }
+
+    /// A date that must be there.
+    pub(super) fn required_date(&self, name: &'static str) -> Result<Date, PlaidError> {
+        let text = self.required_text(name)?;
+        let form =
+            |_| PlaidError::invalid_field(format!("{name} must be in the format YYYY-MM-DD"));
+        text.parse().map_err(form)
+    }
+
+    /// The first and the last day asked about.
+    pub(super) fn span(&self) -> Result<(Date, Date), PlaidError> {
+        let span = (self.required_date("start_date")?, self.required_date("end_date")?);
+        if span.0 > span.1 {
+            return Err(PlaidError::invalid_field("end_date must be on or after start_date"));
+        }
+        Ok(span)
+    }
+
+    /// All fields but the credentials.
+    pub(super) fn fields(&self) -> Value {
+        let mut fields = self.fields.clone();
+        fields.remove("client_id");
+        fields.remove("secret");
+        Value::Object(fields)
     }
 
     /// The `options` object; empty if absent, an error if it is something else.
@@ -100,7 +128,11 @@ impl<'a> Request<'a> {
 
     /// The number of the live Item behind `access_token`.
     pub(super) fn item(&self) -> Result<u64, PlaidError> {
-        let token = self.required_text("access_token")?;
+        self.item_behind(self.required_text("access_token")?)
+    }
+
+    /// The number of the live Item behind a token.
+    pub(super) fn item_behind(&self, token: &str) -> Result<u64, PlaidError> {
         let refuse = |why: &str| PlaidError::invalid_input("INVALID_ACCESS_TOKEN", why);
         let environment = token.strip_prefix("access-").and_then(|rest| rest.split_once('-'));
         match environment {
@@ -113,11 +145,15 @@ impl<'a> Request<'a> {
                  got \"{environment}\""
             ))),
             Some(_) => {
-                let number = self.engine.read(|world| world.item_of(token));
-                let number =
-                    number.ok_or_else(|| refuse("could not find matching access token"))?;
-                let removed = self.engine.read(|world| world.items[&number].removed);
-                if removed { Err(PlaidError::item_not_found()) } else { Ok(number) }
+                let found = self.engine.read(|world| {
+                    let number = world.item_of(token)?;
+                    Some((number, world.items[&number].is_live()))
+                });
+                match found {
+                    None => Err(refuse("could not find matching access token")),
+                    Some((_, false)) => Err(PlaidError::item_not_found()),
+                    Some((number, true)) => Ok(number),
+                }
             }
         }
     }
@@ -125,27 +161,88 @@ impl<'a> Request<'a> {
     /// The Item behind `access_token`, refused while its login is broken.
     pub(super) fn healthy_item(&self) -> Result<u64, PlaidError> {
         let number = self.item()?;
-        let broken = self.engine.read(|world| world.items[&number].login_required);
+        // Its time may have come while nobody looked.
+        let broken = self.engine.item(number, |item, _| item.login_required);
         if broken { Err(PlaidError::login_required()) } else { Ok(number) }
+    }
+
+    /// The healthy Item behind `access_token`, with the product added if its bank offers it.
+    pub(super) fn item_with(&self, product: &str) -> Result<u64, PlaidError> {
+        let number = self.healthy_item()?;
+        if !institutions::PRODUCTS.contains(&product) {
+            return Err(PlaidError::product_not_supported(product));
+        }
+        if !self.engine.read(|world| world.items[&number].has(product)) {
+            let add = Command::AddProduct { item: number, product: product.to_owned() };
+            self.engine.run(&add)?;
+        }
+        Ok(number)
     }
 
     /// Indexes of the accounts the request is about: those of `options.account_ids`, else all.
     pub(super) fn account_indexes(&self, item: u64) -> Result<Vec<usize>, PlaidError> {
         let options = self.options()?;
-        self.engine.read(|world| {
-            let accounts = &world.items[&item].accounts;
-            let Some(wanted) = options.get("account_ids").filter(|value| !value.is_null()) else {
-                return Ok((0..accounts.len()).collect());
+        let wanted = options.get("account_ids").filter(|value| !value.is_null());
+        let indexes = self.engine.read(|world| {
+            let item = &world.items[&item];
+            let Some(wanted) = wanted.and_then(Value::as_array) else {
+                return Ok(item.shared().collect::<Vec<usize>>());
             };
+            let find =
+                |id: &Value| item.shared().find(|i| id == item.accounts[*i].account_id.as_str());
             let unknown = || PlaidError::invalid_field("one or more of the account IDs is invalid");
-            let wanted = wanted.as_array().ok_or_else(unknown)?;
-            wanted
-                .iter()
-                .map(|id| accounts.iter().position(|account| id == account.account_id.as_str()))
-                .map(|index| index.ok_or_else(unknown))
-                .collect()
+            wanted.iter().map(|id| find(id).ok_or_else(unknown)).collect()
+        })?;
+        if indexes.is_empty() {
+            let why = "no valid accounts were found for this item";
+            return Err(PlaidError::new("ITEM_ERROR", "NO_ACCOUNTS", why));
+        }
+        Ok(indexes)
+    }
+
+    /// The index of a shared account of this id.
+    pub(super) fn account_index(&self, item: u64, account_id: &str) -> Result<usize, PlaidError> {
+        let found = self.engine.read(|world| {
+            let item = &world.items[&item];
+            item.shared().find(|index| item.accounts[*index].account_id == account_id)
+        });
+        found.ok_or_else(|| {
+            let why = "failed to find requested account ID for requested item";
+            PlaidError::invalid_input("INVALID_ACCOUNT_ID", why)
         })
     }
+}
+
+/// The texts of a list.
+pub(super) fn texts(list: Option<&Value>) -> Vec<String> {
+    let entries = list.and_then(Value::as_array).into_iter().flatten();
+    entries.filter_map(|entry| entry.as_str().map(str::to_owned)).collect()
+}
+
+fn check_credentials(
+    engine: &Engine,
+    headers: &HeaderMap,
+    fields: &Map<String, Value>,
+) -> Result<(), PlaidError> {
+    let given = |name: &'static str, header: &str| {
+        let of_body = fields.get(name).and_then(Value::as_str);
+        of_body.or_else(|| headers.get(header).and_then(|value| value.to_str().ok()))
+    };
+    let given = [
+        ("client_id", given("client_id", "plaid-client-id")),
+        ("secret", given("secret", "plaid-secret")),
+    ];
+    let missing: Vec<&str> =
+        given.iter().filter(|(_, value)| value.is_none()).map(|(name, _)| *name).collect();
+    if !missing.is_empty() {
+        return Err(PlaidError::missing(&missing));
+    }
+    let (client_id, secret) = engine.credentials();
+    if given.map(|(_, value)| value) != [Some(client_id), Some(secret)] {
+        let why = "invalid client_id or secret provided";
+        return Err(PlaidError::invalid_input("INVALID_API_KEYS", why));
+    }
+    Ok(())
 }
 
 /// A whole number within bounds.

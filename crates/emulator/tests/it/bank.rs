@@ -1,9 +1,8 @@
 //! A running emulator and the calls the tests make of it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use emulator::{Emulator, Options};
 use serde_json::{Value, json};
@@ -18,18 +17,19 @@ pub(crate) type Rows = BTreeMap<String, Value>;
 
 impl Bank {
     pub(crate) async fn start(seed: u64, data: Option<&Path>) -> Self {
+        Self::start_with(|options| {
+            options.seed = seed;
+            options.data = data.map(Path::to_path_buf);
+        })
+        .await
+    }
+
+    /// A bank that is not as usual in some way.
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Options)) -> Self {
         let http = client();
-        let options = Options {
-            listen: "127.0.0.1:0".parse().unwrap(),
-            seed,
-            data: data.map(Path::to_path_buf),
-            client_id: "emulator".to_owned(),
-            secret: "sandbox-secret".to_owned(),
-            initial_delay: Duration::ZERO,
-            history_delay: Duration::ZERO,
-            now: Arc::new(now),
-            http: http.clone(),
-        };
+        let mut options = Options::new(Arc::new(now), http.clone());
+        options.contract_report = std::env::var_os("SELVEDGE_CONTRACT_REPORT").map(PathBuf::from);
+        change(&mut options);
         Self { emulator: Emulator::start(options).await.unwrap(), http }
     }
 

@@ -72,15 +72,12 @@ impl Bank {
     pub(super) async fn open(seed: u64, stage_delay: Duration) -> anyhow::Result<Self> {
         let http = surroundings::http_client()?;
         let emulator = Emulator::start(Options {
-            listen: "127.0.0.1:0".parse().context("the loopback address")?,
             seed,
-            data: None,
             client_id: CLIENT_ID.to_owned(),
             secret: SECRET.to_owned(),
             initial_delay: stage_delay,
             history_delay: stage_delay,
-            now: Arc::new(surroundings::now),
-            http: http.clone(),
+            ..Options::new(Arc::new(surroundings::now), http.clone())
         })
         .await?;
         let credentials =

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use emulator::{Emulator, Options};
+use jiff::Timestamp;
 use serde_json::json;
 
 use crate::surroundings;
@@ -45,6 +46,26 @@ pub(crate) struct EmulatorArguments {
     /// Milliseconds from then until the rest of its history has loaded.
     #[arg(long, default_value_t = 0, value_name = "MS")]
     history_delay: u64,
+
+    /// Let time stand still at this instant, such as 2026-10-01T00:00:00Z.
+    #[arg(long, value_name = "INSTANT")]
+    freeze: Option<Timestamp>,
+
+    /// Hold callers to Plaid's rate limits for the sandbox.
+    #[arg(long)]
+    rate_limits: bool,
+
+    /// End logins thirty days after they were made, as Plaid's sandbox does.
+    #[arg(long)]
+    expire_logins: bool,
+
+    /// Add every call and its answer to this file, one JSON object a line.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+
+    /// Check every answer and webhook against Plaid's contract, and report to this folder.
+    #[arg(long, value_name = "DIR", env = "SELVEDGE_CONTRACT_REPORT", hide = true)]
+    contract_report: Option<PathBuf>,
 }
 
 impl EmulatorArguments {
@@ -57,6 +78,11 @@ impl EmulatorArguments {
             secret: self.secret,
             initial_delay: Duration::from_millis(self.initial_delay),
             history_delay: Duration::from_millis(self.history_delay),
+            freeze: self.freeze,
+            rate_limits: self.rate_limits,
+            expire_logins: self.expire_logins,
+            record: self.record,
+            contract_report: self.contract_report,
             now: Arc::new(surroundings::now),
             http: surroundings::http_client()?,
         })

@@ -1,0 +1,250 @@
+//! What faults make of an answer.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use bytes::Bytes;
+use flate2::write::DeflateEncoder;
+use flate2::{Compression, Crc};
+use futures_util::{StreamExt, stream};
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
+use hyper::{Response, StatusCode};
+use serde_json::{Value, json};
+
+use crate::connection::{Cut, Line};
+use crate::error::PlaidError;
+use crate::fault::{Fault, FaultKind};
+use crate::limits;
+
+/// The body of an answer.
+pub(crate) type Body = http_body_util::combinators::BoxBody<Bytes, io::Error>;
+
+/// How long a call goes unanswered when the fault does not say.
+const TIMEOUT_SECONDS: u64 = 60;
+/// How long a slow body trickles when the fault does not say.
+const SLOW_SECONDS: u64 = 5;
+/// Mebibytes that the huge body unpacks to.
+const HUGE_MEBIBYTES: usize = 1_024;
+const MEBIBYTE: usize = 1_024 * 1_024;
+
+/// What a fault does in place of the endpoint; nothing if it waits for the endpoint's answer.
+pub(crate) async fn instead(
+    fault: &Fault,
+    line: &Line,
+    path: &str,
+    request_id: &str,
+) -> Option<Result<Response<Body>, Cut>> {
+    let plaid = |error: PlaidError| Ok(json_body(error.status, &error.body(request_id)));
+    match fault.kind {
+        FaultKind::RateLimit => {
+            let error = limits::exceeded("RATE_LIMIT", path);
+            let mut response = json_body(error.status, &error.body(request_id));
+            if let Some(seconds) = fault.seconds {
+                response.headers_mut().insert("retry-after", seconds.into());
+            }
+            Some(Ok(response))
+        }
+        FaultKind::InternalServerError => {
+            let why = "an unexpected error occurred";
+            let error = PlaidError::new("API_ERROR", "INTERNAL_SERVER_ERROR", why);
+            Some(plaid(PlaidError { status: 500, ..error }))
+        }
+        FaultKind::ServiceUnavailable => {
+            let why = "planned maintenance is under way";
+            let error = PlaidError::new("API_ERROR", "PLANNED_MAINTENANCE", why);
+            Some(plaid(PlaidError { status: 503, ..error }))
+        }
+        FaultKind::BadGateway => Some(Ok(text(502, "text/plain", "upstream connect error"))),
+        FaultKind::HtmlError => {
+            let page = "<!doctype html><title>503</title><h1>Service unavailable</h1>";
+            Some(Ok(text(503, "text/html", page)))
+        }
+        FaultKind::Refuse => Some(Err(Cut)),
+        FaultKind::TlsError => {
+            line.answer_with_alert();
+            Some(Ok(text(200, "text/plain", "")))
+        }
+        FaultKind::TimeoutBefore => {
+            pause(fault.seconds.unwrap_or(TIMEOUT_SECONDS)).await;
+            Some(Err(Cut))
+        }
+        _ => None,
+    }
+}
+
+/// What a fault makes of the endpoint's answer.
+pub(crate) async fn afterwards(
+    fault: &Fault,
+    status: StatusCode,
+    body: Vec<u8>,
+) -> Result<Response<Body>, Cut> {
+    let status = status.as_u16();
+    match fault.kind {
+        FaultKind::TimeoutAfter => {
+            pause(fault.seconds.unwrap_or(TIMEOUT_SECONDS)).await;
+            Err(Cut)
+        }
+        FaultKind::Truncated => Ok(truncated(status, &body)),
+        FaultKind::Slow => Ok(slow(status, body, fault.seconds.unwrap_or(SLOW_SECONDS))),
+        FaultKind::InvalidJson => {
+            let half = &body[..body.len() / 2];
+            Ok(bytes(status, "application/json", [half, b"}{\"not\":"].concat()))
+        }
+        FaultKind::WrongShape => Ok(json_body(status, &json!(["unexpected", { "request_id": 1 }]))),
+        FaultKind::UnknownEnum => Ok(rewritten(status, &body, &strange_values)),
+        FaultKind::UnknownField => Ok(rewritten(status, &body, &strange_fields)),
+        FaultKind::HugeBody => Ok(huge(status)),
+        _ => Ok(bytes(status, "application/json", body)),
+    }
+}
+
+async fn pause(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
+
+/// A whole body of bytes.
+pub(crate) fn bytes(status: u16, content_type: &'static str, body: Vec<u8>) -> Response<Body> {
+    let body = Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed();
+    response(status, content_type, body)
+}
+
+/// A text.
+pub(crate) fn text(status: u16, content_type: &'static str, body: &str) -> Response<Body> {
+    bytes(status, content_type, body.as_bytes().to_vec())
+}
+
+/// A JSON answer.
+pub(crate) fn json_body(status: u16, value: &Value) -> Response<Body> {
+    bytes(status, "application/json", value.to_string().into_bytes())
+}
+
+fn response(status: u16, content_type: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+    response
+        .headers_mut()
+        .insert("content-type", hyper::header::HeaderValue::from_static(content_type));
+    response
+}
+
+/// Half of the body under the length of the whole, then the connection breaks.
+fn truncated(status: u16, body: &[u8]) -> Response<Body> {
+    let half = Bytes::copy_from_slice(&body[..body.len() / 2]);
+    let broken = io::Error::from(io::ErrorKind::ConnectionReset);
+    let frames = stream::iter([Ok(Frame::data(half)), Err(broken)]);
+    let mut response =
+        response(status, "application/json", BodyExt::boxed(StreamBody::new(frames)));
+    response.headers_mut().insert("content-length", body.len().into());
+    response
+}
+
+/// A byte a second for so many seconds, then the rest.
+fn slow(status: u16, body: Vec<u8>, seconds: u64) -> Response<Body> {
+    let drops = usize::try_from(seconds).unwrap_or(usize::MAX).min(body.len());
+    let length = body.len();
+    let body = Bytes::from(body);
+    let parts: Vec<Bytes> =
+        (0..drops).map(|n| body.slice(n..=n)).chain([body.slice(drops..)]).collect();
+    let frames = stream::iter(parts.into_iter().enumerate()).then(|(number, part)| async move {
+        if number > 0 {
+            pause(1).await;
+        }
+        Ok(Frame::data(part))
+    });
+    let mut response = response(
+        status,
+        "application/json",
+        BodyExt::boxed(StreamBody::new(SyncStream(Box::pin(frames)))),
+    );
+    response.headers_mut().insert("content-length", length.into());
+    response
+}
+
+/// A stream that is only ever polled by one task at a time.
+struct SyncStream<S>(S);
+
+impl<S: futures_util::Stream + Unpin> futures_util::Stream for SyncStream<S> {
+    type Item = S::Item;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<S::Item>> {
+        std::pin::Pin::new(&mut self.0).poll_next(context)
+    }
+}
+
+fn rewritten(
+    status: u16,
+    body: &[u8],
+    rewrite: &dyn Fn(&mut serde_json::Map<String, Value>),
+) -> Response<Body> {
+    let mut value: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+    each_object(&mut value, rewrite);
+    json_body(status, &value)
+}
+
+fn each_object(value: &mut Value, rewrite: &dyn Fn(&mut serde_json::Map<String, Value>)) {
+    match value {
+        Value::Object(fields) => {
+            rewrite(fields);
+            fields.values_mut().for_each(|field| each_object(field, rewrite));
+        }
+        Value::Array(entries) => entries.iter_mut().for_each(|entry| each_object(entry, rewrite)),
+        _ => {}
+    }
+}
+
+/// Enumerations that Plaid may add values to.
+const OPEN_ENUMERATIONS: [&str; 9] = [
+    "confidence_level",
+    "holder_category",
+    "payment_channel",
+    "subtype",
+    "transaction_code",
+    "transaction_type",
+    "transactions_update_status",
+    "type",
+    "update_type",
+];
+
+fn strange_values(fields: &mut serde_json::Map<String, Value>) {
+    for name in OPEN_ENUMERATIONS {
+        if let Some(value) = fields.get_mut(name).filter(|value| value.is_string()) {
+            *value = json!("SOMETHING_NEW");
+        }
+    }
+}
+
+fn strange_fields(fields: &mut serde_json::Map<String, Value>) {
+    fields.insert("something_new".to_owned(), json!({ "nested": [1, null, { "deep": true }] }));
+}
+
+/// A gzip body of about a mebibyte that unpacks to a gibibyte of blanks. One compressed mebibyte is
+/// repeated, as deflate blocks may be.
+fn huge(status: u16) -> Response<Body> {
+    let blanks = vec![b' '; MEBIBYTE];
+    let block = deflated(&blanks).unwrap_or_default();
+    let mut crc = Crc::new();
+    (0..HUGE_MEBIBYTES).for_each(|_| crc.update(&blanks));
+    let mut body = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+    (0..HUGE_MEBIBYTES).for_each(|_| body.extend(&block));
+    // The last block: empty, fixed codes.
+    body.extend([3, 0]);
+    body.extend(crc.sum().to_le_bytes());
+    body.extend(u32::try_from(HUGE_MEBIBYTES * MEBIBYTE).unwrap_or_default().to_le_bytes());
+    let mut response = bytes(status, "application/json", body);
+    response
+        .headers_mut()
+        .insert("content-encoding", hyper::header::HeaderValue::from_static("gzip"));
+    response
+}
+
+/// Blocks that end on a whole byte and are not the last.
+fn deflated(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes)?;
+    encoder.flush()?;
+    Ok(encoder.get_ref().clone())
+}
