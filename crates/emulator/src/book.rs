@@ -238,7 +238,7 @@ pub(crate) struct Log(Vec<(Date, Happening)>);
 
 impl Log {
     /// Adds an entry. Days that merely pass leave one entry, however often somebody looked.
-    fn push(&mut self, day: Date, what: Happening) {
+    pub(crate) fn note(&mut self, day: Date, what: Happening) {
         if let (Happening::Pass, Some((last, Happening::Pass))) = (&what, self.0.last_mut()) {
             *last = day;
             return;
@@ -301,7 +301,7 @@ impl Books {
             return Changes::default();
         }
         let changes = book.happen(life, today, &what);
-        log.push(today, what);
+        log.note(today, what);
         changes
     }
 }

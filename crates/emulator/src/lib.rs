@@ -28,12 +28,16 @@ mod link;
 mod pages;
 mod pdf;
 mod people;
+mod populate;
 mod reports;
 mod routes;
 mod rows;
 mod server;
+mod tour;
 mod webhook;
 mod world;
 
 pub use fault::{Fault, FaultKind, KINDS};
+pub use populate::{PopulateError, PopulatedItem, Population, populate};
 pub use server::{Emulator, Options, StartError};
+pub use tour::{Observation, TourError, differences, walk};

@@ -569,11 +569,13 @@ impl World {
                 user_id: None,
             };
             let outcome = self.create_item(at, &new)?;
-            let number = outcome.item.unwrap_or_default();
             self.exchange(at, &outcome.token.unwrap_or_default())?;
-            for stage in [Stage::Initial, Stage::Historical] {
-                self.load(at, number, stage);
-            }
+            // The history is only noted: books are written when somebody reads them.
+            self.change(outcome.item.unwrap_or_default(), |item| {
+                item.stage = Stage::Historical;
+                item.last_update = Some(at);
+                item.log.note(day(at), Happening::Load { stage: Stage::Historical, days });
+            });
         }
         Ok(Outcome::default())
     }

@@ -1,12 +1,16 @@
 //! `selvedge emulator`: a Plaid on this machine.
 
+mod faults;
+mod populate;
+mod verify;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use emulator::{Emulator, Options};
 use jiff::Timestamp;
 use serde_json::json;
@@ -16,9 +20,30 @@ use crate::surroundings;
 /// Emulate Plaid.
 #[derive(Args)]
 #[command(
+    args_conflicts_with_subcommands = true,
     after_help = "Example: selvedge emulator --listen 127.0.0.1:8081 --seed 7 --data plaid-data"
 )]
 pub(crate) struct EmulatorArguments {
+    #[command(subcommand)]
+    task: Option<Task>,
+
+    #[command(flatten)]
+    serve: Serve,
+}
+
+/// What else there is to do with an emulator than to run it.
+#[derive(Subcommand)]
+enum Task {
+    /// Fill a data folder with many Items and their history.
+    Populate(populate::Populate),
+    /// List, add and clear the faults of a running emulator.
+    Faults(faults::Faults),
+    /// Walk the same tour here and at Plaid's own sandbox, and report every difference.
+    Verify(verify::Verify),
+}
+
+#[derive(Args)]
+struct Serve {
     /// Address to listen on; port 0 picks a free one.
     #[arg(long, default_value = "127.0.0.1:8081", value_name = "ADDRESS")]
     listen: SocketAddr,
@@ -70,6 +95,17 @@ pub(crate) struct EmulatorArguments {
 
 impl EmulatorArguments {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+        match self.task {
+            None => self.serve.run().await,
+            Some(Task::Populate(populate)) => populate.run(),
+            Some(Task::Faults(faults)) => faults.run().await,
+            Some(Task::Verify(verify)) => verify.run().await,
+        }
+    }
+}
+
+impl Serve {
+    async fn run(self) -> anyhow::Result<ExitCode> {
         let emulator = Emulator::start(Options {
             listen: self.listen,
             seed: self.seed,
