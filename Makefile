@@ -6,6 +6,7 @@
 BINARY := target/release/selvedge
 VENDOR := crates/web/assets/vendor
 VENV := .venv
+CONTRACT := target/contract
 SEEDS ?= 20
 
 help: ## Show this list
@@ -17,8 +18,10 @@ demo: build ## Bank data of several customers arriving, on this machine, without
 build: tools assets ## The program, at target/release/selvedge
 	cargo build --release --locked
 
-test: tools test-tools assets ## Every test: unit, whole system, Plaid's own client, PyAirbyte, browser
-	cargo test --workspace --all-targets --locked
+test: tools test-tools assets ## Every test: unit, whole system, Plaid's own clients, PyAirbyte, browser
+	rm -rf $(CONTRACT)
+	SELVEDGE_CONTRACT_REPORT=$(CURDIR)/$(CONTRACT) cargo test --workspace --all-targets --locked
+	scripts/contract $(CONTRACT)
 
 check: tools assets ## Format, lints, tidiness
 	cargo fmt --all --check

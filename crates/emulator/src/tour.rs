@@ -31,6 +31,8 @@ struct Step {
     #[serde(default)]
     keep: BTreeMap<String, String>,
     wait: Option<Wait>,
+    /// The code of the error it is to end in.
+    error: Option<String>,
 }
 
 /// What an answer must say before the tour goes on.
@@ -51,6 +53,8 @@ pub struct Observation {
     pub status: u16,
     /// Type and code of Plaid's error, if it was one.
     pub error: Option<String>,
+    /// Whether it ended as the tour says it should.
+    pub expected: bool,
     /// Each field that was seen, with the JSON types it had.
     pub shape: BTreeMap<String, BTreeSet<&'static str>>,
 }
@@ -102,9 +106,10 @@ pub async fn walk(
             waits += 1;
             tokio::time::sleep(PAUSE).await;
         };
+        let before = notes.clone();
         for (name, place) in &step.keep {
             let value = match place.strip_prefix('@') {
-                Some(other) => notes.get(other).cloned(),
+                Some(other) => before.get(other).cloned(),
                 None => answer.pointer(place).and_then(Value::as_str).map(str::to_owned),
             };
             notes.insert(name.clone(), value.unwrap_or_default());
@@ -133,7 +138,15 @@ impl Observation {
         let error = answer["error_code"]
             .as_str()
             .map(|code| format!("{} / {code}", answer["error_type"].as_str().unwrap_or("no type")));
-        Self { step: step.name.clone(), path: step.path.clone(), status, error, shape }
+        let code = answer["error_code"].as_str();
+        Self {
+            step: step.name.clone(),
+            path: step.path.clone(),
+            status,
+            error,
+            expected: code == step.error.as_deref(),
+            shape,
+        }
     }
 }
 

@@ -30,6 +30,19 @@ const RHYTHMS: [(&str, i64, i64, i64); 5] = [
     ("ANNUALLY", 350, 380, 365),
 ];
 
+/// The legacy category of each primary code: its id and hierarchy. Older client libraries need one.
+const LEGACY: [(&str, &str, &[&str]); 9] = [
+    ("BANK_FEES", "10000000", &["Bank Fees"]),
+    ("FOOD_AND_DRINK", "13000000", &["Food and Drink"]),
+    ("MEDICAL", "14000000", &["Healthcare"]),
+    ("LOAN_PAYMENTS", "16000000", &["Payment"]),
+    ("ENTERTAINMENT", "17000000", &["Recreation"]),
+    ("GENERAL_MERCHANDISE", "19000000", &["Shops"]),
+    ("TRANSFER", "21000000", &["Transfer"]),
+    ("TRAVEL", "22000000", &["Travel"]),
+    ("", "18000000", &["Service"]),
+];
+
 pub(super) fn get(request: &Request<'_>) -> Result<Answer, PlaidError> {
     let item = request.item_with("transactions")?;
     let wanted = texts(request.get("account_ids"));
@@ -137,12 +150,14 @@ impl<'a> Stream<'a> {
         };
         let ids: Vec<&str> =
             self.events.iter().map(|event| event.transaction_id.as_str()).collect();
+        let legacy = LEGACY.iter().find(|(primary, ..)| about.category.starts_with(primary));
+        let (_, category_id, hierarchy) = legacy.unwrap_or(&LEGACY[LEGACY.len() - 1]);
         let next = last.date().saturating_add(gap.days());
         json!({
             "account_id": item.accounts[last.plan.account].account_id,
             "average_amount": amount(average),
-            "category": null,
-            "category_id": null,
+            "category": hierarchy,
+            "category_id": category_id,
             "description": about.name,
             "first_date": first.date().to_string(),
             "frequency": word,

@@ -337,7 +337,7 @@ fn fired(code: &str, item: &Item) -> Value {
         "RECURRING_TRANSACTIONS_UPDATE" => json!({ "account_ids": ids }),
         "USER_ACCOUNT_REVOKED" => json!({ "account_id": ids.first() }),
         "SMS_MICRODEPOSITS_VERIFICATION" => {
-            json!({ "account_id": ids.first(), "error": null, "status": "MANUALLY_VERIFIED" })
+            json!({ "account_id": ids.first(), "status": "MANUALLY_VERIFIED" })
         }
         "PRODUCT_READY" => json!({
             "asset_report_id": crate::draw::label_uuid(item.item_id()), "report_type": "FULL",

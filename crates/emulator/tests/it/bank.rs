@@ -26,7 +26,7 @@ impl Bank {
 
     /// A bank that is not as usual in some way.
     pub(crate) async fn start_with(change: impl FnOnce(&mut Options)) -> Self {
-        let http = client();
+        let http = http();
         let mut options = Options::new(Arc::new(now), http.clone());
         options.contract_report = std::env::var_os("SELVEDGE_CONTRACT_REPORT").map(PathBuf::from);
         change(&mut options);
@@ -96,9 +96,24 @@ impl Bank {
     }
 
     pub(crate) async fn advance(&self, days: i64) {
-        let url = format!("{}/_emulator/advance", self.emulator.url());
-        let answer = self.http.post(url).json(&json!({ "days": days })).send().await.unwrap();
-        assert_eq!(answer.status(), 200);
+        self.control("advance", &json!({ "days": days })).await;
+    }
+
+    /// Does something to an Item as its person would.
+    pub(crate) async fn act(&self, item_id: &str, action: &str) {
+        self.control("act", &json!({ "action": action, "item_id": item_id })).await;
+    }
+
+    pub(crate) async fn fault(&self, fault: &Value) {
+        self.control("faults", fault).await;
+    }
+
+    pub(crate) async fn control(&self, path: &str, body: &Value) -> Value {
+        let url = format!("{}/_emulator/{path}", self.emulator.url());
+        let answer = self.http.post(url).json(body).send().await.unwrap();
+        let (status, answer) = (answer.status(), answer.json::<Value>().await.unwrap());
+        assert_eq!(status, 200, "{path}: {answer}");
+        answer
     }
 
     /// Asserts that the rows a caller has are exactly the live events of the ledger.
@@ -127,12 +142,16 @@ pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
+pub(crate) fn today() -> jiff::civil::Date {
+    now().to_zoned(jiff::tz::TimeZone::UTC).date()
+}
+
 #[expect(clippy::disallowed_methods, reason = "this test world runs on real time")]
 fn now() -> jiff::Timestamp {
     jiff::Timestamp::now()
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is where the test's client is made")]
-fn client() -> reqwest::Client {
+pub(crate) fn http() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().build().unwrap()
 }

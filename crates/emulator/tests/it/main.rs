@@ -2,5 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod bank;
+mod contract;
 mod ledger;
 mod set_up_guides;

@@ -40,6 +40,32 @@ fn plaid_python_drives_the_emulator_and_the_link_url_serves_the_same() {
     assert!(text.contains("transactions agree"), "{text}");
 }
 
+#[test]
+fn plaids_own_clients_walk_the_whole_tour_in_two_major_versions_each() {
+    let emulator = Running::start(selvedge(&["emulator", "--listen", "127.0.0.1:0"]), None);
+    let older = root().join(".venv/older");
+    let mut current = python();
+    current.args(["tests/plaid_tour.py", &emulator.url]);
+    let mut earlier = python();
+    earlier.args(["tests/plaid_tour.py", &emulator.url]).arg(&older);
+    let node = |library: &str| {
+        let mut command = Command::new("node");
+        command.args(["tests/node/plaid_tour.js", &emulator.url, library]).current_dir(root());
+        command
+    };
+    let tours = [
+        (current, "Plaid Python v46", r#""answered": 46, "refused as expected": 14"#),
+        (earlier, "Plaid Python v28", r#""answered": 44, "refused as expected": 14"#),
+        (node("plaid"), "plaid-node 47", r#""answered":46,"refused as expected":17"#),
+        (node("plaid-older"), "plaid-node 30", r#""answered":44,"refused as expected":17"#),
+    ];
+    for (mut command, library, counts) in tours {
+        let text = succeed(&mut command);
+        assert!(text.contains(library) && text.contains(counts), "{text}");
+        print!("{text}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn pyairbyte_checks_discovers_and_reads_the_balances() {
     let folder = tempfile::tempdir().unwrap();
