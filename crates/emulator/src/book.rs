@@ -287,22 +287,22 @@ impl Books {
         }
     }
 
-    /// Writes down what happens on a day, in the log and in the book.
+    /// Writes down what happens on a day, in the log and in the book. Nothing if nothing happens.
     pub(crate) fn happen(
         &mut self,
         (number, life, log): (u64, &Life, &mut Log),
         today: Date,
         what: Happening,
-    ) -> Changes {
+    ) -> Option<Changes> {
         let book = self.open(number, life, log);
         let idle = matches!(what, Happening::Pass)
             && (book.stage < Stage::Initial || book.passed.is_some_and(|passed| passed >= today));
         if idle {
-            return Changes::default();
+            return None;
         }
         let changes = book.happen(life, today, &what);
         log.note(today, what);
-        changes
+        Some(changes)
     }
 }
 

@@ -12,9 +12,10 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// This world's time at an instant of real time.
+    /// This world's time at an instant of real time, in whole seconds as Plaid tells it.
     pub(crate) fn now(&self, real: Timestamp) -> Timestamp {
-        self.frozen.unwrap_or_else(|| real.saturating_add(self.ahead).unwrap_or(real))
+        let exact = self.frozen.unwrap_or_else(|| real.saturating_add(self.ahead).unwrap_or(real));
+        Timestamp::from_second(exact.as_second()).unwrap_or(exact)
     }
 
     pub(crate) fn is_frozen(&self) -> bool {

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use bytes::Bytes;
+use flate2::Compression;
 use flate2::write::DeflateEncoder;
-use flate2::{Compression, Crc};
 use futures_util::{StreamExt, stream};
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
@@ -26,6 +26,8 @@ const TIMEOUT_SECONDS: u64 = 60;
 const SLOW_SECONDS: u64 = 5;
 /// Mebibytes that the huge body unpacks to.
 const HUGE_MEBIBYTES: usize = 1_024;
+/// How long half a body is given to get on its way before the connection breaks.
+const FLUSH: Duration = Duration::from_millis(20);
 const MEBIBYTE: usize = 1_024 * 1_024;
 
 /// What a fault does in place of the endpoint; nothing if it waits for the endpoint's answer.
@@ -132,7 +134,13 @@ fn response(status: u16, content_type: &'static str, body: Body) -> Response<Bod
 fn truncated(status: u16, body: &[u8]) -> Response<Body> {
     let half = Bytes::copy_from_slice(&body[..body.len() / 2]);
     let broken = io::Error::from(io::ErrorKind::ConnectionReset);
-    let frames = stream::iter([Ok(Frame::data(half)), Err(broken)]);
+    let frames = stream::iter([Ok(half), Err(broken)]).then(|part| async move {
+        // What was written before must be on its way when the connection breaks.
+        if part.is_err() {
+            tokio::time::sleep(FLUSH).await;
+        }
+        part.map(Frame::data)
+    });
     let mut response =
         response(status, "application/json", BodyExt::boxed(StreamBody::new(frames)));
     response.headers_mut().insert("content-length", body.len().into());
@@ -152,27 +160,10 @@ fn slow(status: u16, body: Vec<u8>, seconds: u64) -> Response<Body> {
         }
         Ok(Frame::data(part))
     });
-    let mut response = response(
-        status,
-        "application/json",
-        BodyExt::boxed(StreamBody::new(SyncStream(Box::pin(frames)))),
-    );
+    let mut response =
+        response(status, "application/json", BodyExt::boxed(StreamBody::new(frames)));
     response.headers_mut().insert("content-length", length.into());
     response
-}
-
-/// A stream that is only ever polled by one task at a time.
-struct SyncStream<S>(S);
-
-impl<S: futures_util::Stream + Unpin> futures_util::Stream for SyncStream<S> {
-    type Item = S::Item;
-
-    fn poll_next(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<S::Item>> {
-        std::pin::Pin::new(&mut self.0).poll_next(context)
-    }
 }
 
 fn rewritten(
@@ -188,8 +179,8 @@ fn rewritten(
 fn each_object(value: &mut Value, rewrite: &dyn Fn(&mut serde_json::Map<String, Value>)) {
     match value {
         Value::Object(fields) => {
-            rewrite(fields);
             fields.values_mut().for_each(|field| each_object(field, rewrite));
+            rewrite(fields);
         }
         Value::Array(entries) => entries.iter_mut().for_each(|entry| each_object(entry, rewrite)),
         _ => {}
@@ -226,13 +217,18 @@ fn strange_fields(fields: &mut serde_json::Map<String, Value>) {
 fn huge(status: u16) -> Response<Body> {
     let blanks = vec![b' '; MEBIBYTE];
     let block = deflated(&blanks).unwrap_or_default();
-    let mut crc = Crc::new();
-    (0..HUGE_MEBIBYTES).for_each(|_| crc.update(&blanks));
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&blanks);
+    // Twice the blanks have the sum combined with itself.
+    for _ in 0..HUGE_MEBIBYTES.ilog2() {
+        let half = crc.clone();
+        crc.combine(&half);
+    }
     let mut body = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
     (0..HUGE_MEBIBYTES).for_each(|_| body.extend(&block));
     // The last block: empty, fixed codes.
     body.extend([3, 0]);
-    body.extend(crc.sum().to_le_bytes());
+    body.extend(crc.finalize().to_le_bytes());
     body.extend(u32::try_from(HUGE_MEBIBYTES * MEBIBYTE).unwrap_or_default().to_le_bytes());
     let mut response = bytes(status, "application/json", body);
     response

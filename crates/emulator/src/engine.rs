@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use crate::book::{Book, Stage};
 use crate::draw;
 use crate::error::PlaidError;
-use crate::fault::{Case, Fault, FaultKind};
+use crate::fault::{Active, Case, Fault, FaultKind, Faults};
 use crate::item::{Item, day};
 use crate::journal::Journal;
 use crate::limits::Limits;
@@ -42,6 +42,7 @@ struct Inner {
     requests: u64,
     calls: VecDeque<Call>,
     limits: Limits,
+    faults: Faults,
     settled: Option<jiff::civil::Date>,
 }
 
@@ -85,6 +86,7 @@ impl Engine {
                 requests: 0,
                 calls: VecDeque::new(),
                 limits: Limits::default(),
+                faults: Faults::default(),
                 settled: None,
             }),
             signer,
@@ -211,7 +213,20 @@ impl Engine {
         kinds: impl Fn(FaultKind) -> bool,
         case: Case<'_>,
     ) -> Option<Fault> {
-        self.lock().world.faults.strike(kinds, case)
+        self.lock().faults.strike(kinds, case)
+    }
+
+    /// Asks for a fault. Faults last as long as the process.
+    pub(crate) fn add_fault(&self, fault: Fault) {
+        self.lock().faults.add(fault);
+    }
+
+    pub(crate) fn clear_faults(&self) {
+        self.lock().faults.clear();
+    }
+
+    pub(crate) fn faults(&self) -> Vec<Active> {
+        self.lock().faults.list()
     }
 
     /// Counts a call against Plaid's limits, if they are switched on.

@@ -36,12 +36,6 @@ pub struct Fault {
     /// Seconds it lasts or hints at: `rate_limit` (hint), `timeout_*`, `slow`, `webhook_late`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds: Option<u64>,
-    /// How many cases it has seen.
-    #[serde(default, skip_deserializing)]
-    pub seen: u64,
-    /// How often it struck.
-    #[serde(default, skip_deserializing)]
-    pub struck: u64,
 }
 
 fn once() -> u64 {
@@ -173,40 +167,70 @@ impl Fault {
             _ => None,
         }
     }
+}
+
+/// A fault and how far it has come.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Active {
+    #[serde(flatten)]
+    fault: Fault,
+    /// Cases it could have struck.
+    seen: u64,
+    struck: u64,
+}
+
+impl Active {
+    /// Whether it can still strike.
+    pub(crate) fn is_live(&self) -> bool {
+        self.fault.times > self.struck
+    }
 
     /// Whether it could strike this case.
     fn fits(&self, case: Case<'_>) -> bool {
         let fits = |wanted: &Option<String>, found: Option<&str>| {
             wanted.as_deref().is_none_or(|wanted| found == Some(wanted))
         };
-        self.times > self.struck
-            && fits(&self.path, case.path)
-            && fits(&self.item_id, case.item_id)
-            && fits(&self.webhook_code, case.webhook_code)
-            && self.page.is_none_or(|page| case.page == Some(page))
+        let fault = &self.fault;
+        self.is_live()
+            && fits(&fault.path, case.path)
+            && fits(&fault.item_id, case.item_id)
+            && fits(&fault.webhook_code, case.webhook_code)
+            && fault.page.is_none_or(|page| case.page == Some(page))
     }
 }
 
-/// The faults of a world, in the order in which they were asked for.
+/// The faults of an emulator, in the order in which they were asked for.
 #[derive(Debug, Default)]
-pub(crate) struct Faults(pub(crate) Vec<Fault>);
+pub(crate) struct Faults(Vec<Active>);
 
 impl Faults {
+    pub(crate) fn add(&mut self, fault: Fault) {
+        self.0.push(Active { fault, seen: 0, struck: 0 });
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub(crate) fn list(&self) -> Vec<Active> {
+        self.0.clone()
+    }
+
     /// The fault that strikes this case, if one does; it counts as having struck.
     pub(crate) fn strike(
         &mut self,
         kinds: impl Fn(FaultKind) -> bool,
         case: Case<'_>,
     ) -> Option<Fault> {
-        for (index, fault) in self.0.iter_mut().enumerate() {
-            if !kinds(fault.kind) || !fault.fits(case) {
+        for (index, active) in self.0.iter_mut().enumerate() {
+            if !kinds(active.fault.kind) || !active.fits(case) {
                 continue;
             }
-            fault.seen += 1;
-            let label = format!("fault/{index}/{}", fault.seen);
-            if Draw::new(fault.seed, &label).chance(fault.percent) {
-                fault.struck += 1;
-                return Some(fault.clone());
+            active.seen += 1;
+            let label = format!("fault/{index}/{}", active.seen);
+            if Draw::new(active.fault.seed, &label).chance(active.fault.percent) {
+                active.struck += 1;
+                return Some(active.fault.clone());
             }
         }
         None
@@ -228,7 +252,8 @@ mod tests {
     fn a_fault_strikes_what_it_names_as_often_as_it_says() {
         let read = |text: &str| serde_json::from_str::<Fault>(text).expect("a fault");
         let fault = read(r#"{"kind":"rate_limit","path":"/item/get","item_id":"i","times":2}"#);
-        let mut faults = Faults(vec![fault]);
+        let mut faults = Faults::default();
+        faults.add(fault);
         let any = |kind: FaultKind| !kind.is_of_webhooks();
         let case =
             |path, item_id| Case { path: Some(path), item_id: Some(item_id), ..Case::default() };
@@ -239,7 +264,8 @@ mod tests {
 
         let half = r#"{"name":"bad_gateway","percent":50,"count":1000,"seed":3}"#;
         let strikes = |text: &str| {
-            let mut faults = Faults(vec![read(text)]);
+            let mut faults = Faults::default();
+            faults.add(read(text));
             (0..200).map(|_| faults.strike(any, Case::default()).is_some()).collect::<Vec<_>>()
         };
         assert_eq!(strikes(half), strikes(half), "the same seed strikes the same cases");

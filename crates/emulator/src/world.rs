@@ -1,4 +1,4 @@
-//! The whole world: items, tokens, time, faults. It changes by commands only, so that a journal of
+//! The whole world: items, tokens, time. It changes by commands only, so that a journal of
 //! commands and the seed give it back.
 
 use std::collections::{BTreeMap, HashMap};
@@ -13,7 +13,6 @@ use crate::book::{Book, Books, Changes, Happening, Insertion, Stage};
 use crate::clock::Clock;
 use crate::draw;
 use crate::error::PlaidError;
-use crate::fault::{Fault, Faults};
 use crate::institutions::{self, Relink};
 use crate::item::{self, Account, Aged, Item, NewItem, Standing, day};
 use crate::link::{Added, LinkStep, LinkToken, Request, Visitor};
@@ -131,8 +130,6 @@ pub(crate) enum Command {
     Run {
         real: Timestamp,
     },
-    AddFault(Fault),
-    ClearFaults,
 }
 
 /// A webhook to be sent.
@@ -167,7 +164,6 @@ pub(crate) struct User {
 pub(crate) struct World {
     pub(crate) seed: u64,
     pub(crate) items: BTreeMap<u64, Item>,
-    pub(crate) faults: Faults,
     pub(crate) clock: Clock,
     pub(crate) links: BTreeMap<String, LinkToken>,
     /// By the caller's own id.
@@ -186,7 +182,6 @@ impl World {
         Self {
             seed,
             items: BTreeMap::new(),
-            faults: Faults::default(),
             clock: Clock::default(),
             links: BTreeMap::new(),
             users: BTreeMap::new(),
@@ -260,8 +255,6 @@ impl World {
             Command::Advance { seconds } => self.clock.step(SignedDuration::from_secs(*seconds)),
             Command::Freeze { at } => self.clock.freeze(*at),
             Command::Run { real } => self.clock.run(*real),
-            Command::AddFault(fault) => self.faults.0.push(fault.clone()),
-            Command::ClearFaults => self.faults.0.clear(),
             Command::Load { item, stage } => return told(self.load(at, *item, *stage)),
             Command::Refresh { item } => return told(self.happen(at, *item, Happening::Refresh)),
             Command::Purchase { item } => {
@@ -346,8 +339,8 @@ impl World {
         let Some(item) = self.items.get_mut(&number).filter(|item| item.is_healthy()) else {
             return Vec::new();
         };
-        let today = day(at);
-        let changes = self.books.happen((number, &item.life, &mut item.log), today, what);
+        let happened = self.books.happen((number, &item.life, &mut item.log), day(at), what);
+        let Some(changes) = happened else { return Vec::new() };
         if item.stage >= Stage::Initial {
             item.last_update = Some(at);
         }
@@ -382,6 +375,7 @@ impl World {
         item.last_update = Some(at);
         let what = Happening::Load { stage, days: item.days_requested };
         let changes = self.books.happen((number, &item.life, &mut item.log), day(at), what);
+        let changes = changes.unwrap_or_default();
         let item = &self.items[&number];
         let code = if stage == Stage::Initial { "INITIAL_UPDATE" } else { "HISTORICAL_UPDATE" };
         let body = json!({ "error": null, "new_transactions": changes.added });

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::{Form, field, page, see_other};
 use crate::distort::Body;
 use crate::engine::Engine;
+use crate::fault::Active;
 use crate::institutions::{INSTITUTIONS, Institution};
 use crate::item::{Item, NewItem};
 use crate::people::USERS;
@@ -63,14 +64,13 @@ struct WebhookRow {
 pub(super) fn show(engine: &Engine, failure: Option<String>) -> Response<Body> {
     let deliveries = engine.deliveries();
     let clock = engine.clock_json();
-    let (seed, total, items, faults, links) = engine.read(|world| {
+    let (seed, total, items, links) = engine.read(|world| {
         let newest = world.items.values().rev().take(SHOWN).map(ItemRow::of).collect();
-        let active = world.faults.0.iter().filter(|fault| fault.times > fault.struck);
-        let faults = active.map(|fault| json!(fault).to_string()).collect();
         let hosted = world.links.values().filter(|link| link.is_hosted());
         let links = hosted.map(|link| link.token.clone()).take(SHOWN).collect();
-        (world.seed, world.items.len(), newest, faults, links)
+        (world.seed, world.items.len(), newest, links)
     });
+    let faults = engine.faults().into_iter().filter(Active::is_live);
     let status = Status {
         url: &engine.url,
         seed,
@@ -82,7 +82,7 @@ pub(super) fn show(engine: &Engine, failure: Option<String>) -> Response<Body> {
         items,
         actions: &routes::ACTIONS,
         webhooks: deliveries.iter().rev().take(SHOWN).map(WebhookRow::of).collect(),
-        faults,
+        faults: faults.map(|fault| json!(fault).to_string()).collect(),
         links,
         banks: INSTITUTIONS.iter().filter(|bank| bank.supported).collect(),
         users: std::iter::once("user_good").chain(USERS.iter().map(|(name, _)| *name)).collect(),
@@ -109,7 +109,10 @@ pub(super) fn act(engine: &Arc<Engine>, what: &str, form: &Form) -> Response<Bod
             };
             engine.run(&command).map(drop).map_err(worded)
         }
-        "clear_faults" => engine.run(&Command::ClearFaults).map(drop).map_err(worded),
+        "clear_faults" => {
+            engine.clear_faults();
+            Ok(())
+        }
         "create" => create(engine, form).map_err(worded),
         "act" => {
             let wanted = Act {

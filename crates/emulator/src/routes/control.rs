@@ -79,7 +79,8 @@ pub(crate) fn control(
         ("GET", "items") => Ok(items(engine)),
         ("GET", "faults") => Ok(faults(engine)),
         ("DELETE", "faults") => {
-            engine.run(&Command::ClearFaults).map(|_| json!({ "cleared": true })).map_err(worded)
+            engine.clear_faults();
+            Ok(json!({ "cleared": true }))
         }
         ("POST", "faults") => read(body).and_then(|fault| add_fault(engine, fault)),
         ("POST", "advance") => read(body).and_then(|step| advance(engine, &step)),
@@ -135,14 +136,13 @@ fn add_fault(engine: &Arc<Engine>, fault: Fault) -> Result<Value, String> {
     if let Some(flaw) = fault.flaw() {
         return Err(flaw.to_owned());
     }
-    engine.run(&Command::AddFault(fault)).map_err(worded)?;
+    engine.add_fault(fault);
     Ok(json!({ "added": true }))
 }
 
 fn faults(engine: &Engine) -> Value {
     let kinds = KINDS.iter().map(|(_, name, what)| json!({ "kind": name, "what": what }));
-    let active = engine.read(|world| json!(world.faults.0));
-    json!({ "faults": active, "kinds": kinds.collect::<Vec<_>>() })
+    json!({ "faults": engine.faults(), "kinds": kinds.collect::<Vec<_>>() })
 }
 
 fn items(engine: &Engine) -> Value {

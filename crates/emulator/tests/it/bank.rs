@@ -49,10 +49,20 @@ impl Bank {
 
     /// A linked item of a sandbox user: access token and item id.
     pub(crate) async fn link(&self, username: &str, password: &str) -> (String, String) {
+        self.link_for(username, password, 730).await
+    }
+
+    /// The same with so many days of history.
+    pub(crate) async fn link_for(
+        &self,
+        username: &str,
+        password: &str,
+        days: i64,
+    ) -> (String, String) {
         let options = json!({
             "override_username": username,
             "override_password": password,
-            "transactions": { "days_requested": 730 },
+            "transactions": { "days_requested": days },
         });
         let made = json!({
             "institution_id": "ins_109508", "initial_products": ["transactions"], "options": options,
@@ -102,6 +112,20 @@ impl Bank {
     /// Does something to an Item as its person would.
     pub(crate) async fn act(&self, item_id: &str, action: &str) {
         self.control("act", &json!({ "action": action, "item_id": item_id })).await;
+    }
+
+    /// The same, where it may make no sense any more.
+    pub(crate) async fn try_act(&self, item_id: &str, action: &str) {
+        let url = format!("{}/_emulator/act", self.emulator.url());
+        let act = json!({ "action": action, "item_id": item_id });
+        let answer = self.http.post(url).json(&act).send().await.unwrap();
+        assert!(matches!(answer.status().as_u16(), 200 | 400));
+    }
+
+    /// Reads one of the emulator's own paths.
+    pub(crate) async fn get(&self, path: &str) -> Value {
+        let url = format!("{}/_emulator/{path}", self.emulator.url());
+        self.http.get(url).send().await.unwrap().json().await.unwrap()
     }
 
     pub(crate) async fn fault(&self, fault: &Value) {

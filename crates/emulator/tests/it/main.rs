@@ -3,5 +3,8 @@
 
 mod bank;
 mod contract;
+mod faults;
 mod ledger;
+mod random_walks;
+mod receiver;
 mod set_up_guides;
