@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
 use crate::engine::Engine;
 use crate::server;
@@ -25,6 +26,9 @@ const TLS_HANDSHAKE: u8 = 0x16;
 const TLS_ALERT: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x28];
 /// How long answers under way may take once the emulator is asked to stop.
 const GRACE: Duration = Duration::from_secs(2);
+/// How long the last bytes may take where no answer is under way. Connections on which nobody ever
+/// asked anything do not close by themselves.
+const IDLE_GRACE: Duration = Duration::from_millis(50);
 /// A pause after a failed accept, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -35,6 +39,8 @@ pub(crate) async fn serve(
     mut stop: oneshot::Receiver<()>,
 ) {
     let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
+    let under_way = Arc::new(AtomicUsize::new(0));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -44,15 +50,21 @@ pub(crate) async fn serve(
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let engine = Arc::clone(&engine);
+        while connections.try_join_next().is_some() {}
+        let (engine, under_way) = (Arc::clone(&engine), Arc::clone(&under_way));
         let watcher = graceful.watcher();
-        tokio::spawn(async move {
+        connections.spawn(async move {
             if let Some(stream) = without_tls(stream).await {
                 let line = Arc::new(Line::default());
                 let answering = Arc::clone(&line);
                 let service = service_fn(move |request| {
                     let (engine, line) = (Arc::clone(&engine), Arc::clone(&answering));
-                    async move { server::answer(engine, line, request).await }
+                    let under_way = UnderWay::begin(&under_way);
+                    async move {
+                        let answer = server::answer(engine, line, request).await;
+                        drop(under_way);
+                        answer
+                    }
                 });
                 let io = TokioIo::new(Spoilable { stream, line });
                 let connection =
@@ -63,7 +75,27 @@ pub(crate) async fn serve(
         });
     }
     drop(listener);
-    let _grace = tokio::time::timeout(GRACE, graceful.shutdown()).await;
+    let busy = under_way.load(Ordering::Acquire) > 0;
+    let grace = if busy { GRACE } else { IDLE_GRACE };
+    let _grace = tokio::time::timeout(grace, graceful.shutdown()).await;
+    // Whoever comes back on a connection kept open finds it closed.
+    connections.shutdown().await;
+}
+
+/// Counts an answer while it is under way.
+struct UnderWay(Arc<AtomicUsize>);
+
+impl UnderWay {
+    fn begin(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// Answers a TLS handshake with an alert; anything else is let through.

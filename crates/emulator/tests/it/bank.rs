@@ -26,7 +26,14 @@ impl Bank {
 
     /// A bank that is not as usual in some way.
     pub(crate) async fn start_with(change: impl FnOnce(&mut Options)) -> Self {
-        let http = http();
+        Self::start_for(http(), change).await
+    }
+
+    /// The same for a caller that has its client already; making one takes a while.
+    pub(crate) async fn start_for(
+        http: reqwest::Client,
+        change: impl FnOnce(&mut Options),
+    ) -> Self {
         let mut options = Options::new(Arc::new(now), http.clone());
         options.contract_report = std::env::var_os("SELVEDGE_CONTRACT_REPORT").map(PathBuf::from);
         change(&mut options);

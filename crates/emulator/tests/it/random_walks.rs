@@ -5,14 +5,14 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
-use crate::bank::{Bank, Rows, text};
+use crate::bank::{Bank, Rows, http, text};
 
 /// How many sequences are walked; each twice.
 const SEQUENCES: u64 = 2_000;
 /// Sequences walked at the same time.
-const LANES: u64 = 2;
-/// A caller gives up after so many tries of one update.
-const TRIES: usize = 60;
+const LANES: u64 = 12;
+/// A caller gives up after so many failures in one update.
+const FAILURES: usize = 60;
 const USERS: [&str; 4] =
     ["user_good", "user_transactions_dynamic", "user_small_business", "user_ewa_user"];
 /// Faults that a caller repeats its call after.
@@ -38,8 +38,8 @@ struct Caller {
 }
 
 impl Caller {
-    async fn start(seed: u64, random: &mut ChaCha8Rng) -> Self {
-        let bank = Bank::start_with(|options| {
+    async fn start(http: reqwest::Client, seed: u64, random: &mut ChaCha8Rng) -> Self {
+        let bank = Bank::start_for(http, |options| {
             options.seed = seed;
             options.contract_report = None;
             options.freeze = Some("2026-03-10T12:00:00Z".parse().unwrap());
@@ -67,7 +67,9 @@ impl Caller {
     /// Follows to the end as Plaid's guide says: an update counts as a whole or not at all.
     async fn follow(&mut self, count: u32) {
         let (mut rows, mut cursor) = (self.rows.clone(), self.cursor.clone());
-        for _ in 0..TRIES {
+        let mut failures = 0;
+        while failures < FAILURES {
+            failures += 1;
             let body = json!({ "access_token": self.token, "cursor": cursor, "count": count });
             let Some((status, page)) = self.call("/transactions/sync", body).await else {
                 continue;
@@ -81,6 +83,7 @@ impl Caller {
                 _ if status != 200 => continue,
                 _ => {}
             }
+            failures -= 1;
             let changed = [&page["added"], &page["modified"]];
             for row in changed.into_iter().flat_map(|part| part.as_array().unwrap()) {
                 rows.insert(text(&row["transaction_id"]), row.clone());
@@ -94,7 +97,7 @@ impl Caller {
                 return;
             }
         }
-        panic!("an update of {} did not end in {TRIES} tries", self.item_id);
+        panic!("an update of {} failed {FAILURES} times", self.item_id);
     }
 
     async fn step(&mut self, random: &mut ChaCha8Rng) {
@@ -143,9 +146,9 @@ impl Caller {
 }
 
 /// Walks the sequence of a seed. Everything that was heard.
-async fn walk(seed: u64) -> Vec<String> {
+async fn walk(http: &reqwest::Client, seed: u64) -> Vec<String> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let mut caller = Caller::start(seed, &mut random).await;
+    let mut caller = Caller::start(http.clone(), seed, &mut random).await;
     for _ in 0..random.random_range(4..16) {
         caller.step(&mut random).await;
     }
@@ -160,10 +163,11 @@ async fn walk(seed: u64) -> Vec<String> {
 async fn what_a_caller_folds_equals_the_ledger_and_the_same_seed_says_the_same() {
     let lanes: Vec<_> = (0..LANES)
         .map(|lane| {
+            let http = http();
             tokio::spawn(async move {
                 for seed in (lane..SEQUENCES).step_by(usize::try_from(LANES).unwrap()) {
-                    let first = walk(seed).await;
-                    assert_eq!(walk(seed).await, first, "seed {seed}");
+                    let first = walk(&http, seed).await;
+                    assert_eq!(walk(&http, seed).await, first, "seed {seed}");
                 }
             })
         })
