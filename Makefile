@@ -31,8 +31,9 @@ check: tools assets ## Format, lints, tidiness
 soak: build ## Slower suites: the demo over many seeds, more kills (SEEDS=20)
 	scripts/soak $(BINARY) $(SEEDS)
 
-bench: build ## Cold start, idle memory, first-load speed, beside a plain client in the same run
+bench: build ## Cold start, memory, first load beside a plain client; a million emulated rows beside a bare server
 	scripts/bench $(BINARY)
+	scripts/bench_emulator $(BINARY)
 
 openapi: build ## Write docs/reference/openapi.json anew
 	$(BINARY) openapi > docs/reference/openapi.json

@@ -2,6 +2,7 @@
 //! happened to the Item, so it can be put away when nobody asks and be written anew when somebody
 //! does; a world of a million transactions needs memory for a few books only.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -265,8 +266,8 @@ pub(crate) struct Books {
 impl Books {
     /// The book of an Item, written anew if it was put away.
     pub(crate) fn open(&mut self, number: u64, life: &Life, log: &Log) -> &mut Book {
-        if !self.open.contains_key(&number) {
-            self.open.insert(number, log.book(life));
+        if let Entry::Vacant(place) = self.open.entry(number) {
+            place.insert(log.book(life));
             self.put_away(number);
         }
         if self.order.back() != Some(&number) {

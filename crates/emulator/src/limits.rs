@@ -51,10 +51,9 @@ impl Limits {
             return Ok(());
         };
         let item = item.filter(|_| of_item.is_some());
-        if let (Some(_), Some(most)) = (item, of_item) {
-            if self.recent((path, item), now).len() >= *most {
-                return Err(exceeded(code, "this item"));
-            }
+        let most_of_item = item.and(*of_item);
+        if most_of_item.is_some_and(|most| self.recent((path, item), now).len() >= most) {
+            return Err(exceeded(code, "this item"));
         }
         if self.recent((path, None), now).len() >= *of_client {
             let code =

@@ -50,6 +50,8 @@ pub(crate) struct Session {
     /// The error last shown.
     pub(crate) error: Option<PlaidError>,
     result: Option<Added>,
+    /// Plaid's word for where the person left.
+    left_at: Option<&'static str>,
 }
 
 /// Where a session stands.
@@ -213,6 +215,7 @@ impl LinkToken {
             events: Vec::new(),
             error: None,
             result: None,
+            left_at: None,
         };
         session.note(at, "OPEN", &json!({}));
         self.session = Some(session);
@@ -394,7 +397,9 @@ impl Session {
         if stage == Stage::Finished {
             self.note(at, "HANDOFF", &json!({}));
         } else {
-            self.note(at, "EXIT", &json!({ "exit_status": self.exit_status() }));
+            let left_at = self.exit_status();
+            self.left_at = Some(left_at);
+            self.note(at, "EXIT", &json!({ "exit_status": left_at }));
         }
         self.stage = stage;
         self.finished_at = Some(at);
@@ -459,7 +464,7 @@ impl Session {
         }
         if self.stage == Stage::Exited {
             let error = self.error.as_ref().map(PlaidError::object);
-            let mut metadata = json!({ "link_session_id": self.id, "status": self.exit_status() });
+            let mut metadata = json!({ "link_session_id": self.id, "status": self.left_at });
             if let Some(institution) = institution {
                 metadata["institution"] = institution;
             }

@@ -180,12 +180,12 @@ async fn plaid(
         let case = Case { path: Some(path), item_id: item_id.as_deref(), ..Case::default() };
         engine.strike(|kind| !kind.is_of_webhooks() && !kind.is_of_pages(), case)
     };
-    if let Some(fault) = &fault {
-        if let Some(spoiled) = distort::instead(fault, line, path, &request_id).await {
-            let status = spoiled.as_ref().map_or(0, |response| response.status().as_u16());
-            engine.note_call(path, &request_id, (status, None), Some(fault.kind));
-            return spoiled;
-        }
+    if let Some(fault) = &fault
+        && let Some(spoiled) = distort::instead(fault, line, path, &request_id).await
+    {
+        let status = spoiled.as_ref().map_or(0, |response| response.status().as_u16());
+        engine.note_call(path, &request_id, (status, None), Some(fault.kind));
+        return spoiled;
     }
     let result = routes::plaid(engine, method, path, headers, body, &request_id);
     let error_code = result.as_ref().err().map(|error| error.error_code.clone());
@@ -209,7 +209,7 @@ async fn plaid(
             value["request_id"] = serde_json::Value::String(request_id);
             value.to_string().into_bytes()
         }
-        Ok(Answer::Text(text)) => text.into_bytes(),
+        Ok(Answer::Bytes(bytes)) => bytes,
         Err(error) => error.body(&request_id).to_string().into_bytes(),
     };
     if let Some(report) = &engine.contract {

@@ -1,5 +1,6 @@
 //! Account holders: which accounts they have, and what they do with their money day by day.
 
+mod custom_products;
 mod custom_user;
 mod default_user;
 mod merchants;

@@ -84,7 +84,7 @@ pub(crate) fn control(
         }
         ("POST", "faults") => read(body).and_then(|fault| add_fault(engine, fault)),
         ("POST", "advance") => read(body).and_then(|step| advance(engine, &step)),
-        ("POST", "clock") => read(body).and_then(|set| set_clock(engine, &set)),
+        ("POST", "clock") => read(body).and_then(|set: SetClock| set_clock(engine, &set)),
         ("POST", "webhook_key/rotate") => {
             engine.signer.rotate(engine.real().as_second());
             Ok(json!({ "key_id": engine.signer.current() }))
@@ -103,7 +103,8 @@ fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, String> {
 }
 
 fn worded(error: PlaidError) -> String {
-    format!("{}: {}", error.error_code, error.error_message)
+    let PlaidError { error_code, error_message, .. } = error;
+    format!("{error_code}: {error_message}")
 }
 
 fn advance(engine: &Arc<Engine>, step: &Step) -> Result<Value, String> {

@@ -77,5 +77,5 @@ fn is_routing_number(text: &str) -> bool {
     let digits: Vec<u32> = text.chars().filter_map(|digit| digit.to_digit(10)).collect();
     let sum: u32 =
         digits.iter().zip([3, 7, 1].iter().cycle()).map(|(digit, weight)| digit * weight).sum();
-    digits.len() == 9 && text.len() == 9 && sum % 10 == 0
+    digits.len() == 9 && text.len() == 9 && sum.is_multiple_of(10)
 }

@@ -8,6 +8,7 @@ use super::sandbox::checked_url;
 use crate::error::PlaidError;
 use crate::institutions;
 use crate::item::MAXIMUM_DAYS;
+use crate::link::LinkToken;
 use crate::world::Command;
 
 /// Languages Link speaks.
@@ -70,7 +71,7 @@ pub(super) fn create(request: &Request<'_>) -> Result<Answer, PlaidError> {
 
 pub(super) fn get(request: &Request<'_>) -> Result<Answer, PlaidError> {
     let token = request.required_text("link_token")?;
-    let found = request.engine.read(|world| world.links.get(token).map(|link| link.json()));
+    let found = request.engine.read(|world| world.links.get(token).map(LinkToken::json));
     found.map(Value::into).ok_or_else(|| {
         let why = "provided link token is in an invalid format, expired, or unknown";
         PlaidError::invalid_input("INVALID_LINK_TOKEN", why)

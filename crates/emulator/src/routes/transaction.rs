@@ -1,5 +1,6 @@
 //! One transaction as Plaid answers it.
 
+use jiff::civil::Date;
 use rust_decimal::Decimal;
 use serde::{Serialize, Serializer};
 
@@ -96,13 +97,13 @@ pub(super) struct Row<'a> {
     account_id: &'a str,
     account_owner: Option<&'a str>,
     amount: Number,
-    authorized_date: String,
+    authorized_date: Date,
     authorized_datetime: Option<&'a str>,
     category: Option<[&'a str; 0]>,
     category_id: Option<&'a str>,
     check_number: Option<&'a str>,
     counterparties: Vec<Counterparty<'a>>,
-    date: String,
+    date: Date,
     datetime: Option<&'a str>,
     iso_currency_code: Option<&'a str>,
     location: Location<'a>,
@@ -167,7 +168,7 @@ impl<'a> Row<'a> {
             account_id: &item.accounts[plan.account].account_id,
             account_owner: None,
             amount: Number(event.amount()),
-            authorized_date: plan.occurs_on.to_string(),
+            authorized_date: plan.occurs_on,
             authorized_datetime: None,
             category: None,
             category_id: None,
@@ -178,7 +179,7 @@ impl<'a> Row<'a> {
                 .map(|name| counterparty(about, name))
                 .into_iter()
                 .collect(),
-            date: event.date().to_string(),
+            date: event.date(),
             datetime: None,
             iso_currency_code: iso_code(&plan.currency),
             location: Location {

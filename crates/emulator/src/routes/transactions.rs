@@ -106,7 +106,7 @@ pub(super) fn get(request: &Request<'_>) -> Result<Answer, PlaidError> {
             total_transactions: found.len(),
             transactions: page.collect(),
         };
-        Ok(Answer::Text(serde_json::to_string(&listing).unwrap_or_default()))
+        Ok(Answer::of_transactions(listing.transactions.len(), &listing))
     })
 }
 
@@ -207,7 +207,7 @@ fn page_text(
         request_id,
         transactions_update_status: item.update_status(),
     };
-    Answer::Text(serde_json::to_string(&page).unwrap_or_default())
+    Answer::of_transactions(page.added.len() + page.modified.len(), &page)
 }
 
 /// Live events of these accounts in a span of days, newest first.

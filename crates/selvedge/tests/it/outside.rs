@@ -171,3 +171,11 @@ fn a_person_can_walk_through_the_dashboard() {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
 }
+
+#[test]
+fn a_person_can_walk_through_hosted_link() {
+    let emulator = Running::start(selvedge(&["emulator", "--listen", "127.0.0.1:0"]), None);
+    let pictures = root().join("target/pictures/emulator");
+    let text = succeed(python().args(["tests/link.py", &emulator.url]).arg(pictures));
+    assert!(text.contains("success, questions, failure, abandon, update mode"), "{text}");
+}
