@@ -80,6 +80,29 @@ impl Bank {
         (text(&linked["access_token"]), text(&linked["item_id"]))
     }
 
+    /// A linked item of the default user whose webhooks go to a URL.
+    pub(crate) async fn link_to(&self, webhook: &str) -> (String, String) {
+        self.link_at("ins_109508", "user_good", webhook).await
+    }
+
+    /// A linked item at an institution.
+    pub(crate) async fn link_at(
+        &self,
+        institution_id: &str,
+        username: &str,
+        webhook: &str,
+    ) -> (String, String) {
+        let options = json!({ "override_username": username, "webhook": webhook });
+        let made = json!({
+            "institution_id": institution_id, "initial_products": ["transactions"],
+            "options": options,
+        });
+        let made = self.ok("/sandbox/public_token/create", made).await;
+        let exchange = json!({ "public_token": made["public_token"] });
+        let linked = self.ok("/item/public_token/exchange", exchange).await;
+        (text(&linked["access_token"]), text(&linked["item_id"]))
+    }
+
     /// Applies everything after the cursor to the rows and gives the resting cursor.
     pub(crate) async fn pull(
         &self,
