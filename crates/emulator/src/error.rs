@@ -12,6 +12,17 @@ pub(crate) struct PlaidError {
     pub(crate) display_message: Option<&'static str>,
 }
 
+/// What is said of the errors that sandbox users ask for most.
+const ASKED_FOR: [(&str, &str); 7] = [
+    ("INSTITUTION_DOWN", "this institution is not responding to any requests right now"),
+    ("INSTITUTION_NOT_RESPONDING", "this institution is not responding to this request right now"),
+    ("INVALID_CREDENTIALS", "the credentials were not correct"),
+    ("INVALID_MFA", "the answers were not correct"),
+    ("ITEM_LOCKED", "the account is locked; unlock it at the institution, then try again"),
+    ("NO_ACCOUNTS", "no accounts that fit were found at this institution"),
+    ("USER_SETUP_REQUIRED", "something is left to be done at the institution's own site"),
+];
+
 impl PlaidError {
     pub(crate) fn new(error_type: &'static str, code: &str, message: impl Into<String>) -> Self {
         Self {
@@ -57,7 +68,8 @@ impl PlaidError {
 
     /// The error of a code that a sandbox user asks for.
     pub(crate) fn of_code(code: &str) -> Self {
-        let why = "the sandbox user asked for this error";
+        let known = ASKED_FOR.iter().find(|(own, _)| *own == code);
+        let why = known.map_or("the sandbox user asked for this error", |(_, why)| why);
         match code {
             "ITEM_LOGIN_REQUIRED" => Self::login_required(),
             "PLAID_ERROR" | "INTERNAL_SERVER_ERROR" => {

@@ -21,7 +21,7 @@ pub(crate) enum Command {
     /// Receive webhooks, sync Items, answer the API and the dashboard.
     Serve(serve::Serve),
     /// Run a Plaid on this machine that Plaid's own client libraries can talk to.
-    Emulator(emulator::EmulatorArguments),
+    Emulator(Box<emulator::EmulatorArguments>),
     /// Read a Plaid source in the Airbyte protocol.
     Source(source::Source),
     /// Read a Plaid source into a destination, without a server.
