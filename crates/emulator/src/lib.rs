@@ -39,5 +39,5 @@ mod world;
 
 pub use fault::{Fault, FaultKind, KINDS};
 pub use populate::{PopulateError, PopulatedItem, Population, populate};
-pub use server::{Emulator, Options, StartError};
+pub use server::{CONTRACT_REPORT, Emulator, Options, StartError};
 pub use tour::{Observation, TourError, differences, walk};

@@ -27,6 +27,9 @@ use crate::webhook::KeyError;
 /// Largest request body read; Plaid's largest documented input is a custom user of about 55 kB.
 const BODY_LIMIT_BYTES: usize = 1024 * 1024;
 
+/// Environment variable that names the folder for reports on Plaid's contract; test runs set it.
+pub const CONTRACT_REPORT: &str = "SELVEDGE_CONTRACT_REPORT";
+
 /// What an emulator is started with.
 pub struct Options {
     /// Where to listen; port 0 picks a free one.

@@ -43,7 +43,7 @@ impl Bank {
             seed,
             initial_delay: stage_delay,
             history_delay: stage_delay,
-            contract_report: std::env::var_os("SELVEDGE_CONTRACT_REPORT").map(PathBuf::from),
+            contract_report: std::env::var_os(emulator::CONTRACT_REPORT).map(PathBuf::from),
             ..Options::new(Arc::new(now), http.clone())
         };
         Self { emulator: Emulator::start(options).await.expect("an emulator"), http }

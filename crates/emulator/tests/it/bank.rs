@@ -35,7 +35,7 @@ impl Bank {
         change: impl FnOnce(&mut Options),
     ) -> Self {
         let mut options = Options::new(Arc::new(now), http.clone());
-        options.contract_report = std::env::var_os("SELVEDGE_CONTRACT_REPORT").map(PathBuf::from);
+        options.contract_report = std::env::var_os(emulator::CONTRACT_REPORT).map(PathBuf::from);
         change(&mut options);
         Self { emulator: Emulator::start(options).await.unwrap(), http }
     }

@@ -41,7 +41,6 @@ impl Caller {
     async fn start(http: reqwest::Client, seed: u64, random: &mut ChaCha8Rng) -> Self {
         let bank = Bank::start_for(http, |options| {
             options.seed = seed;
-            options.contract_report = None;
             options.freeze = Some("2026-03-10T12:00:00Z".parse().unwrap());
         })
         .await;

@@ -1,6 +1,7 @@
 //! The demo's bank: an emulator with customers, and the comparison of its ledger with our store.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,6 +78,7 @@ impl Bank {
             secret: SECRET.to_owned(),
             initial_delay: stage_delay,
             history_delay: stage_delay,
+            contract_report: std::env::var_os(emulator::CONTRACT_REPORT).map(PathBuf::from),
             ..Options::new(Arc::new(surroundings::now), http.clone())
         })
         .await?;

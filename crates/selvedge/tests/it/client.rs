@@ -7,10 +7,10 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use model::Environment;
-use plaid::{AccessToken, Client, Connector, Credentials, Error, Reaction};
+use model::{BalanceSource, Environment};
+use plaid::{AccessToken, Client, Connector, Credentials, Error, Owner, Reaction, SandboxUser};
 use secrecy::SecretString;
-use serde_json::json;
+use serde_json::{Value, json};
 use testkit::http_client;
 
 /// Answers in the order they are to be given; the last one stays.
@@ -122,4 +122,68 @@ async fn no_answer_is_an_error_without_url_or_secret() {
     assert!(matches!(told, Error::Transport { .. }));
     let words = format!("{told} {told:?} {client:?} {token:?}");
     assert!(!words.contains("canary"), "{words}");
+}
+
+/// Plaid's own example answers of the endpoints the client calls: path and body.
+fn examples() -> Vec<(String, Value)> {
+    let path = crate::process::root().join("crates/emulator/data/contract/examples.json");
+    let examples: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let of_path = |(path, cases): (&String, &Value)| {
+        let cases = cases.as_object().unwrap().iter();
+        let good = cases.filter(|(case, _)| case.starts_with("200"));
+        good.map(|(_, body)| (path.clone(), body.clone())).collect::<Vec<_>>()
+    };
+    examples.as_object().unwrap().iter().flat_map(of_path).collect()
+}
+
+#[tokio::test]
+async fn every_example_of_plaids_is_read_whole() {
+    let token = AccessToken::parse("access-sandbox-canary", Environment::Sandbox).unwrap();
+    let owner = Owner { item_id: "item".into(), end_user_id: "user".into() };
+    let mut read = 0;
+    for (path, body) in examples() {
+        let plaid = Plaid::answering(vec![(200, body.to_string().into_bytes())]).await;
+        let client = &plaid.client;
+        let now = testkit::now();
+        let count = |list: &str| body[list].as_array().map_or(0, Vec::len);
+        match path.as_str() {
+            "/transactions/sync" => {
+                let wire = client.transactions_sync(&token, "").await.unwrap();
+                let page = plaid::page(&wire, &owner, now);
+                assert!(page.quarantined.is_empty(), "{:?}", page.quarantined);
+                assert_eq!(page.added.len(), count("added"));
+                assert_eq!(page.modified.len(), count("modified"));
+                assert_eq!(page.removed.len(), count("removed"));
+            }
+            "/accounts/get" | "/accounts/balance/get" => {
+                let wire = match path.as_str() {
+                    "/accounts/get" => client.accounts_get(&token).await,
+                    _ => client.accounts_balance_get(&token, None).await,
+                };
+                let accounts = wire.unwrap().accounts;
+                let page = plaid::accounts(&accounts, &owner, BalanceSource::RealTime, now);
+                assert!(page.quarantined.is_empty(), "{:?}", page.quarantined);
+                assert_eq!(page.accounts.len(), count("accounts"));
+            }
+            "/item/get" => drop(client.item_get(&token).await.unwrap()),
+            "/item/remove" => client.item_remove(&token).await.unwrap(),
+            "/item/webhook/update" => client.item_webhook_update(&token, "u").await.unwrap(),
+            "/transactions/refresh" => client.transactions_refresh(&token).await.unwrap(),
+            "/institutions/get_by_id" => drop(client.institution("ins").await.unwrap()),
+            "/webhook_verification_key/get" => drop(client.webhook_key("key").await.unwrap()),
+            "/item/public_token/exchange" => drop(client.exchange("token").await.unwrap()),
+            "/sandbox/public_token/create" => {
+                let user = SandboxUser {
+                    institution_id: "ins",
+                    username: "user_good",
+                    products: &["transactions"],
+                    webhook: None,
+                };
+                drop(client.sandbox_public_token(&user).await.unwrap());
+            }
+            _ => continue,
+        }
+        read += 1;
+    }
+    assert_eq!(read, 12);
 }

@@ -1,4 +1,4 @@
-//! The commands of the README and the source guide, run as they are printed: only addresses and
+//! The commands of the READMEs and of the guides, run as they are printed: only addresses and
 //! tokens are put in.
 
 use std::fs;
@@ -72,4 +72,94 @@ fn the_source_guide_works_from_the_first_call_to_the_last() {
     assert_eq!(table.lines().count(), 13);
     run("ln -s");
     assert!(shell("./source-selvedge spec", folder.path()).contains("connectionSpecification"));
+}
+
+#[test]
+fn the_emulators_own_readme_ends_in_transactions() {
+    let folder = tempfile::tempdir().unwrap();
+    let readme = "crates/emulator/README.md";
+    let emulator = Running::start(selvedge(&["emulator", "--listen", "127.0.0.1:0"]), None);
+    let calls = blocks(readme, "sh").into_iter().find(|block| block.contains("plaid()")).unwrap();
+    let page = shell(&calls.replace(PRINTED, &emulator.url), folder.path());
+    let page: Value = serde_json::from_str(&page).unwrap();
+    assert!(page["added"].as_array().unwrap().len() > 40, "{page}");
+
+    let program = folder.path().join("first.py");
+    let text = blocks(readme, "python").remove(0).replace(PRINTED, &emulator.url);
+    fs::write(&program, text).unwrap();
+    let python = root().join(".venv/bin/python");
+    let printed = shell(&format!("{} {}", python.display(), program.display()), folder.path());
+    assert!(printed.contains(" transactions, "), "{printed}");
+}
+
+#[test]
+fn the_emulator_guide_works_as_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let guide = "docs/guides/emulator.md";
+    let emulator = Running::start(selvedge(&["emulator", "--listen", "127.0.0.1:0"]), None);
+    let run = |with: &str| {
+        let all = blocks(guide, "sh");
+        let block = all.iter().find(|block| block.contains(with)).unwrap();
+        shell(&block.replace(PRINTED, &emulator.url), folder.path())
+    };
+    assert!(run("hosted_link").contains("hosted_link_url"));
+    let clock = run("_emulator/advance");
+    assert_eq!(clock.matches(r#""now""#).count(), 3, "{clock}");
+    let all = blocks(guide, "sh");
+    let faults = all.iter().find(|block| block.contains("emulator faults")).unwrap();
+    let faults = faults.replace("faults add", &format!("faults --url {} add", emulator.url));
+    let faults = faults.replace("faults clear", &format!("faults --url {} clear", emulator.url));
+    let told = shell(&faults, folder.path());
+    for (kind, ..) in emulator::KINDS.map(|(_, name, what)| (name, what)) {
+        assert!(told.contains(kind), "{kind}");
+    }
+    assert_eq!(told.matches(r#"{"added":true}"#).count(), 3, "{told}");
+    assert!(told.ends_with("{\"cleared\":true}\n"), "{told}");
+
+    let populate = all.iter().find(|block| block.contains("populate")).unwrap();
+    let populate = populate.lines().next().unwrap().replace("--items 505", "--items 4");
+    let summary: Value = serde_json::from_str(&shell(&populate, folder.path())).unwrap();
+    let list = fs::read_to_string(folder.path().join("plaid-data/items.ndjson")).unwrap();
+    let lines: Vec<Value> = list.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let sum: u64 = lines.iter().map(|line| line["transactions"].as_u64().unwrap()).sum();
+    assert_eq!((lines.len(), summary["transactions"].as_u64()), (4, Some(sum)));
+    let data = folder.path().join("plaid-data");
+    let serve = ["emulator", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()];
+    let populated = Running::start(selvedge(&serve), None);
+    let ledger = shell(&format!("curl -sS {}/_emulator/ledger", populated.url), folder.path());
+    let live = ledger.lines().filter(|line| !line.contains(r#""state":"removed""#)).count();
+    assert_eq!(u64::try_from(live).unwrap(), sum, "what was counted is what is served");
+}
+
+#[test]
+fn verify_finds_no_difference_between_twins_and_every_one_it_should() {
+    let other = Running::start(selvedge(&["emulator", "--listen", "127.0.0.1:0"]), None);
+    let verify = || {
+        let keys = ["--client-id", "emulator", "--secret", "sandbox-secret"];
+        selvedge(&["emulator", "verify", "--against", &other.url]).args(keys).output().unwrap()
+    };
+    let twins = verify();
+    let report = String::from_utf8(twins.stdout).unwrap();
+    assert_eq!(twins.status.code(), Some(0), "{report}");
+    assert!(report.contains(" 0 differences"), "{report}");
+
+    for (kind, path) in [
+        ("unknown_field", "/item/get"),
+        ("internal_server_error", "/categories/get"),
+        ("unknown_field", "/auth/get"),
+    ] {
+        let url = ["emulator", "faults", "--url", &other.url, "add", kind, "--path", path];
+        assert!(selvedge(&url).status().unwrap().success());
+    }
+    let different = verify();
+    let report = String::from_utf8(different.stdout).unwrap();
+    assert_eq!(different.status.code(), Some(3), "{report}");
+    for found in [
+        "/item/something_new only there",
+        "(/categories/get): status 200 here, 500 there",
+        "no error here, API_ERROR / INTERNAL_SERVER_ERROR there",
+        "/numbers/ach/*/something_new only there",
+    ] {
+        assert!(report.contains(found), "{found}\n{report}");
+    }
 }

@@ -89,7 +89,7 @@ struct Serve {
     record: Option<PathBuf>,
 
     /// Check every answer and webhook against Plaid's contract, and report to this folder.
-    #[arg(long, value_name = "DIR", env = "SELVEDGE_CONTRACT_REPORT", hide = true)]
+    #[arg(long, value_name = "DIR", env = emulator::CONTRACT_REPORT, hide = true)]
     contract_report: Option<PathBuf>,
 }
 
