@@ -138,7 +138,7 @@ impl Book {
             Happening::Pass | Happening::Load { .. } => {}
             Happening::Refresh => self.refresh(life, today, &mut changes),
             Happening::Purchase => self.purchase(life, today, &mut changes),
-            Happening::Insert(rows) => self.insert(life, today, rows, &mut changes),
+            Happening::Insert(rows) => self.insert(life, rows, &mut changes),
             Happening::Share(shared) => {
                 self.shared = Some(shared.clone());
                 let steps = self.ledger.share(|account| *shared.get(account).unwrap_or(&false));
@@ -224,12 +224,13 @@ impl Book {
         self.settle(life, today, changes);
     }
 
-    fn insert(&mut self, life: &Life, today: Date, rows: &[Insertion], changes: &mut Changes) {
+    fn insert(&mut self, life: &Life, rows: &[Insertion], changes: &mut Changes) {
         for row in rows {
-            self.ledger.add([life.persona.insertion(self.insertions, row)]);
+            let plan = life.persona.insertion(self.insertions, row);
             self.insertions += 1;
+            let step = self.ledger.insert(&life.namer, plan);
+            self.show(&[step], changes);
         }
-        self.settle(life, today, changes);
     }
 }
 

@@ -121,6 +121,15 @@ pub(crate) fn json_body(status: u16, value: &Value) -> Response<Body> {
     bytes(status, "application/json", value.to_string().into_bytes())
 }
 
+/// A text that is made part by part while it is sent.
+pub(crate) fn parts(
+    content_type: &'static str,
+    parts: impl Iterator<Item = String> + Send + Sync + 'static,
+) -> Response<Body> {
+    let frames = stream::iter(parts.map(|part| Ok(Frame::data(Bytes::from(part)))));
+    response(200, content_type, BodyExt::boxed(StreamBody::new(frames)))
+}
+
 fn response(status: u16, content_type: &'static str, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);

@@ -1,6 +1,8 @@
 //! Everything random in a world, derived from its seed and a label, so that the order of calls
 //! changes nothing and the same seed gives the same world.
 
+use std::fmt::Display;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -82,6 +84,6 @@ pub(crate) fn user_id(seed: u64, number: u64) -> String {
 }
 
 /// A token in Plaid's form, such as `access-sandbox-` and a UUID.
-pub(crate) fn token(seed: u64, kind: &str, number: u64) -> String {
-    format!("{kind}-sandbox-{}", Draw::new(seed, &format!("token/{kind}/{number}")).uuid())
+pub(crate) fn token(seed: u64, kind: &str, label: impl Display) -> String {
+    format!("{kind}-sandbox-{}", Draw::new(seed, &format!("token/{kind}/{label}")).uuid())
 }

@@ -96,8 +96,8 @@ pub(crate) struct Item {
 pub(crate) enum Aged {
     /// Its consent ends soon, at this instant.
     ConsentEnding(Timestamp),
-    /// It needs its person again.
-    LoginRequired,
+    /// It needs its person again, since this instant.
+    LoginEnded(Timestamp),
 }
 
 impl Item {
@@ -217,10 +217,10 @@ impl Item {
         if !self.is_healthy() {
             return None;
         }
-        let stale = logins_end && at >= days_after(self.login_at, LOGIN_DAYS);
-        if stale || self.consent_ends.is_some_and(|end| at >= end) {
-            self.login_required = true;
-            return Some(Aged::LoginRequired);
+        let stale = logins_end.then(|| days_after(self.login_at, LOGIN_DAYS));
+        let end = [stale, self.consent_ends].into_iter().flatten().min();
+        if let Some(end) = end.filter(|end| at >= *end) {
+            return Some(Aged::LoginEnded(end));
         }
         let ending = self.consent_ends.filter(|end| at >= days_after(*end, -WARNING_DAYS))?;
         (!std::mem::replace(&mut self.warned, true)).then_some(Aged::ConsentEnding(ending))

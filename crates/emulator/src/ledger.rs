@@ -126,6 +126,12 @@ impl Ledger {
         }));
     }
 
+    /// Adds a posted event that is shown at once, however old it is.
+    pub(crate) fn insert(&mut self, namer: &Namer, plan: Plan) -> Step {
+        self.add([plan]);
+        self.appear(self.events.len() - 1, namer, false)
+    }
+
     /// Brings every event from `since` on to where it stands at the end of `today`.
     pub(crate) fn settle(
         &mut self,

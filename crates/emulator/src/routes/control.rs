@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use hyper::{Method, Response};
 use jiff::Timestamp;
+use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::distort::{Body, json_body, text};
+use crate::book::{Book, Insertion};
+use crate::distort::{self, Body, json_body};
 use crate::engine::Engine;
 use crate::error::PlaidError;
 use crate::fault::{Fault, KINDS};
-use crate::item::Item;
+use crate::item::{Item, day};
 use crate::ledger::State;
 use crate::webhook;
 use crate::world::{Command, sync_flags};
@@ -48,9 +50,10 @@ pub(crate) struct Act {
 }
 
 /// What can be done to an Item, and what it means.
-pub(crate) const ACTIONS: [(&str, &str); 12] = [
+pub(crate) const ACTIONS: [(&str, &str); 15] = [
     ("refresh", "ask the bank for news"),
     ("purchase", "buy something; nobody is told"),
+    ("create_transaction", "put a row in, posted today"),
     ("fire_webhook", "send SYNC_UPDATES_AVAILABLE"),
     ("reset_login", "break the login"),
     ("repair", "sign in again"),
@@ -59,6 +62,8 @@ pub(crate) const ACTIONS: [(&str, &str); 12] = [
     ("open_account", "open another account at the bank"),
     ("revoke_account", "withdraw an account at the bank"),
     ("revoke", "withdraw the whole Item"),
+    ("verify_account", "let micro-deposits verify an account"),
+    ("expire_verification", "let the verification of an account expire"),
     ("rotate", "rotate the access token"),
     ("remove", "remove the Item"),
 ];
@@ -173,6 +178,14 @@ pub(crate) fn act(engine: &Arc<Engine>, wanted: &Act) -> Result<Value, String> {
         let find = |item: &Item| item.accounts.iter().position(|account| account.account_id == id);
         engine.read(|world| find(&world.items[&item])).ok_or("the Item has no such account")
     };
+    // The one named, or the first.
+    let one_account = || match wanted.account_id.as_deref() {
+        Some(id) => account(id),
+        None => {
+            let first = engine.read(|world| world.items[&item].shared().next());
+            first.ok_or("the Item has no shared account")
+        }
+    };
     let command = match wanted.action.as_str() {
         "refresh" => Command::Refresh { item },
         "purchase" => Command::Purchase { item },
@@ -185,14 +198,23 @@ pub(crate) fn act(engine: &Arc<Engine>, wanted: &Act) -> Result<Value, String> {
         "repair_elsewhere" => Command::RepairElsewhere { item },
         "end_consent" => Command::EndConsent { item },
         "open_account" => Command::OpenAccount { item },
-        "revoke_account" => {
-            let id = wanted.account_id.as_deref();
-            let first = || engine.read(|world| world.items[&item].shared().next());
-            let account = match id {
-                Some(id) => account(id)?,
-                None => first().ok_or("the Item has no shared account")?,
+        "revoke_account" => Command::RevokeAccount { item, account: one_account()? },
+        "verify_account" | "expire_verification" => {
+            let verified = wanted.action == "verify_account";
+            let status = if verified { "automatically_verified" } else { "verification_expired" };
+            Command::Verify { item, account: one_account()?, status: status.to_owned() }
+        }
+        "create_transaction" => {
+            let today = day(engine.now());
+            let row = Insertion {
+                account: one_account()?,
+                transacted: today,
+                posted: today,
+                amount: Decimal::new(1_234, 2),
+                currency: "USD".to_owned(),
+                description: "STARBUCKS STORE 01234".to_owned(),
             };
-            Command::RevokeAccount { item, account }
+            Command::Insert { item, rows: vec![row] }
         }
         "revoke" => Command::Revoke { item },
         "rotate" => Command::Rotate { item },
@@ -216,7 +238,7 @@ pub(crate) fn act(engine: &Arc<Engine>, wanted: &Act) -> Result<Value, String> {
 }
 
 /// What a sync from the empty cursor would return now, plus removed rows; with `future=1` also
-/// what is planned or was never shown.
+/// what is planned or was never shown. An Item at a time, so that no world is too large for it.
 fn ledger(engine: &Arc<Engine>, query: &str) -> Response<Body> {
     let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let wanted = pairs.clone().find(|(key, _)| *key == "item_id").map(|(_, value)| value);
@@ -225,17 +247,23 @@ fn ledger(engine: &Arc<Engine>, query: &str) -> Response<Body> {
         let fits = |item: &Item| wanted.is_none_or(|id| item.item_id() == id);
         world.items.iter().filter(|(_, item)| fits(item)).map(|(number, _)| *number).collect()
     });
+    let engine = Arc::clone(engine);
+    distort::parts(
+        "application/x-ndjson",
+        numbers
+            .into_iter()
+            .map(move |number| engine.item(number, |item, book| ledger_lines(item, book, future))),
+    )
+}
+
+fn ledger_lines(item: &Item, book: &Book, future: bool) -> String {
     let mut lines = String::new();
-    for number in numbers {
-        engine.item(number, |item, book| {
-            let events = book.ledger.events().iter();
-            for event in events.filter(|event| future || event.state != State::Planned) {
-                let account = &item.accounts[event.plan.account];
-                let line = book.ledger.line(&item.life.namer, event, &account.account_id);
-                lines.push_str(&line.to_string());
-                lines.push('\n');
-            }
-        });
+    let events = book.ledger.events().iter();
+    for event in events.filter(|event| future || event.state != State::Planned) {
+        let account = &item.accounts[event.plan.account];
+        let line = book.ledger.line(&item.life.namer, event, &account.account_id);
+        lines.push_str(&line.to_string());
+        lines.push('\n');
     }
-    text(200, "application/x-ndjson", &lines)
+    lines
 }

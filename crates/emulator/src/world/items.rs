@@ -129,8 +129,7 @@ impl World {
 
     pub(super) fn rotate(&mut self, number: u64) -> Outcome {
         self.next_token += 1;
-        let token = draw::token(self.seed, &format!("access-{number}"), self.next_token);
-        let token = token.replacen(&format!("access-{number}-"), "access-", 1);
+        let token = draw::token(self.seed, "access", format!("{number}/{}", self.next_token));
         if let Some(item) = self.items.get_mut(&number) {
             self.by_token.remove(&item.access_token);
             item.access_token.clone_from(&token);

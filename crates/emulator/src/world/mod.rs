@@ -405,7 +405,7 @@ impl World {
         let european = item.institution.is_european();
         match item.age(at, logins_end) {
             None => Vec::new(),
-            Some(Aged::LoginRequired) => self.notify_login_required(number),
+            Some(Aged::LoginEnded(end)) => self.break_login(end, number),
             Some(Aged::ConsentEnding(end)) if european => {
                 let body = json!({ "consent_expiration_time": end.to_string() });
                 self.notify(number, "ITEM", "PENDING_EXPIRATION", body)
