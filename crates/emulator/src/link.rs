@@ -182,8 +182,10 @@ impl LinkToken {
                 session.note(at, "SUBMIT_MFA", &json!({}));
                 session.answer(at, round, answers, chooses)
             }
-            (Stage::Accounts, LinkStep::Choose { accounts }) if !accounts.is_empty() => {
-                Request::Complete { accounts: accounts.clone() }
+            (Stage::Accounts, LinkStep::Choose { accounts }) => {
+                let offered = |index: &usize| session.choices.get(*index).is_some_and(|(_, o)| *o);
+                let accounts: Vec<usize> = accounts.iter().copied().filter(offered).collect();
+                if accounts.is_empty() { Request::Nothing } else { Request::Complete { accounts } }
             }
             (Stage::Finished | Stage::Exited, _) => Request::Nothing,
             (_, LinkStep::Exit) => {

@@ -158,8 +158,11 @@ pub(super) fn purchase(person: &Person, account: usize, today: Date, number: u64
 impl StreamData {
     /// What this stream brings on a day: nothing, one event, or the two halves of a transfer.
     fn on(&self, day: Date, person: &Person) -> Vec<Plan> {
+        if !self.rhythm.may_fall_on(day) {
+            return Vec::new();
+        }
         let mut draw = person.draw(&format!("{}/{day}", self.key));
-        if !self.rhythm.falls_on(day, &mut draw) {
+        if matches!(self.rhythm, Rhythm::Chance { percent } if !draw.chance(percent)) {
             return Vec::new();
         }
         let choices = self.merchants.as_deref().map_or(&[][..], merchants::group);
@@ -277,7 +280,8 @@ fn bought(
 }
 
 impl Rhythm {
-    fn falls_on(&self, day: Date, draw: &mut Draw) -> bool {
+    /// Whether the calendar allows a day. Drawing is dear, so it is asked first.
+    fn may_fall_on(&self, day: Date) -> bool {
         let weekday = day.weekday();
         match *self {
             Self::Weekly { weekday: wanted, every } => {
@@ -288,7 +292,7 @@ impl Rhythm {
             Self::Weekdays {} => weekday != Weekday::Saturday && weekday != Weekday::Sunday,
             Self::Monthly { day: wanted } => day.day() == wanted,
             Self::Quarterly { day: wanted } => day.day() == wanted && day.month() % 3 == 1,
-            Self::Chance { percent } => draw.chance(percent),
+            Self::Chance { .. } => true,
         }
     }
 }

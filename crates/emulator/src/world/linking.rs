@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Notice, Outcome, User, World};
 use crate::draw;
+use crate::error::PlaidError;
 use crate::institutions;
 use crate::item::{Item, NewItem};
 use crate::link::{Added, LinkStep, LinkToken, Request, Visitor};
@@ -67,6 +68,10 @@ impl World {
         chosen: &[usize],
     ) -> Outcome {
         if link.update_of.is_some() {
+            if !self.items.get(&number).is_some_and(Item::is_live) {
+                link.fail(at, PlaidError::item_not_found());
+                return Outcome::default();
+            }
             let chosen = link.chooses_accounts().then_some(chosen);
             for product in link.list("products") {
                 self.change(number, |item| item.add_product(&product));
