@@ -2,8 +2,7 @@
 //! happened to the Item, so it can be put away when nobody asks and be written anew when somebody
 //! does; a world of a million transactions needs memory for a few books only.
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::ToSpan;
@@ -257,35 +256,39 @@ impl Log {
     }
 }
 
-/// The books that are open: most recently used last.
+/// The books that are open.
 #[derive(Debug, Default)]
 pub(crate) struct Books {
-    open: HashMap<u64, Book>,
-    order: VecDeque<u64>,
+    /// With the turn in which each was last opened.
+    open: HashMap<u64, (u64, Book)>,
+    turn: u64,
+    /// Events in all open books.
+    events: usize,
 }
 
 impl Books {
     /// The book of an Item, written anew if it was put away.
     pub(crate) fn open(&mut self, number: u64, life: &Life, log: &Log) -> &mut Book {
-        if let Entry::Vacant(place) = self.open.entry(number) {
-            place.insert(log.book(life));
-            self.put_away(number);
+        self.turn += 1;
+        if !self.open.contains_key(&number) {
+            let book = log.book(life);
+            self.events += book.ledger.events().len();
+            self.put_away();
+            self.open.insert(number, (self.turn, book));
         }
-        if self.order.back() != Some(&number) {
-            self.order.retain(|other| *other != number);
-            self.order.push_back(number);
-        }
-        self.open.entry(number).or_insert_with(Book::blank)
+        let (turn, book) = self.open.entry(number).or_insert_with(|| (0, Book::blank()));
+        *turn = self.turn;
+        book
     }
 
     /// Closes the books longest unused, until those that stay open fit.
-    fn put_away(&mut self, keep: u64) {
-        let size = |book: &Book| book.ledger.events().len();
-        let mut events: usize = self.open.values().map(size).sum();
-        while events > AWAKE_EVENTS {
-            let oldest = self.order.iter().position(|number| *number != keep);
-            let Some(number) = oldest.and_then(|index| self.order.remove(index)) else { return };
-            events -= self.open.remove(&number).as_ref().map_or(0, size);
+    fn put_away(&mut self) {
+        while self.events > AWAKE_EVENTS {
+            let oldest = self.open.iter().min_by_key(|(_, (turn, _))| *turn);
+            let Some(number) = oldest.map(|(number, _)| *number) else { return };
+            let closed = self.open.remove(&number);
+            let events = closed.map_or(0, |(_, book)| book.ledger.events().len());
+            self.events = self.events.saturating_sub(events);
         }
     }
 
@@ -302,7 +305,10 @@ impl Books {
         if idle {
             return None;
         }
+        let before = book.ledger.events().len();
         let changes = book.happen(life, today, &what);
+        let grown = book.ledger.events().len() - before;
+        self.events += grown;
         log.note(today, what);
         Some(changes)
     }

@@ -70,6 +70,19 @@ const DIFFERENCES: [(&str, &str); 2] = [
     ),
 ];
 
+/// Every path of Plaid's OpenAPI file, of both versions.
+const PATHS: &str = include_str!("../data/contract/paths.txt");
+
+/// Whether Plaid has this path.
+pub(crate) fn is_path(path: &str) -> bool {
+    PATHS.lines().any(|known| known == path)
+}
+
+/// Whether a webhook with this code can be sent.
+pub(crate) fn is_webhook_code(code: &str) -> bool {
+    WEBHOOKS.iter().any(|(_, known, _)| *known == code)
+}
+
 /// Refuses a request that breaks the schema of its path, with Plaid's own errors.
 pub(crate) fn check_request(path: &str, fields: &Map<String, Value>) -> Result<(), PlaidError> {
     let Some(schema) = CURRENT.request(path) else { return Ok(()) };
@@ -308,7 +321,9 @@ fn mismatch(schema: &Value, value: &Value) -> Option<String> {
 
 fn misformed(schema: &Value, text: &str) -> Option<String> {
     match schema.get("format").and_then(Value::as_str) {
-        Some("date") if text.parse::<jiff::civil::Date>().is_err() => {
+        Some("date")
+            if jiff::civil::Date::strptime("%Y-%m-%d", text).is_err() || text.len() != 10 =>
+        {
             Some("must be a date in the format YYYY-MM-DD".to_owned())
         }
         Some("date-time") if text.parse::<jiff::Timestamp>().is_err() => {

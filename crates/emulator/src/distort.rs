@@ -30,47 +30,47 @@ const HUGE_MEBIBYTES: usize = 1_024;
 const FLUSH: Duration = Duration::from_millis(20);
 const MEBIBYTE: usize = 1_024 * 1_024;
 
+/// What a fault does in place of the endpoint.
+pub(crate) enum Instead {
+    /// One of Plaid's errors, with the seconds after which to try again.
+    Error(PlaidError, Option<u64>),
+    /// An answer that is not Plaid's.
+    Foreign(Response<Body>),
+    /// The connection is cut after so many seconds.
+    Cut(u64),
+}
+
 /// What a fault does in place of the endpoint; nothing if it waits for the endpoint's answer.
-pub(crate) async fn instead(
-    fault: &Fault,
-    line: &Line,
-    path: &str,
-    request_id: &str,
-) -> Option<Result<Response<Body>, Cut>> {
-    let plaid = |error: PlaidError| Ok(json_body(error.status, &error.body(request_id)));
+pub(crate) fn instead(fault: &Fault, line: &Line, path: &str) -> Option<Instead> {
     match fault.kind {
         FaultKind::RateLimit => {
-            let error = limits::exceeded("RATE_LIMIT", path);
-            let mut response = json_body(error.status, &error.body(request_id));
-            if let Some(seconds) = fault.seconds {
-                response.headers_mut().insert("retry-after", seconds.into());
-            }
-            Some(Ok(response))
+            Some(Instead::Error(limits::exceeded(limits::code_of(path), path), fault.seconds))
         }
         FaultKind::InternalServerError => {
-            let why = "an unexpected error occurred";
-            let error = PlaidError::new("API_ERROR", "INTERNAL_SERVER_ERROR", why);
-            Some(plaid(PlaidError { status: 500, ..error }))
+            Some(Instead::Error(PlaidError::internal("an unexpected error occurred"), None))
         }
         FaultKind::ServiceUnavailable => {
             let why = "planned maintenance is under way";
             let error = PlaidError::new("API_ERROR", "PLANNED_MAINTENANCE", why);
-            Some(plaid(PlaidError { status: 503, ..error }))
+            Some(Instead::Error(PlaidError { status: 503, ..error }, None))
         }
-        FaultKind::BadGateway => Some(Ok(text(502, "text/plain", "upstream connect error"))),
+        FaultKind::ItemError => {
+            let code = fault.error_code.as_deref().unwrap_or_default();
+            Some(Instead::Error(PlaidError::of_code(code), None))
+        }
+        FaultKind::BadGateway => {
+            Some(Instead::Foreign(text(502, "text/plain", "upstream connect error")))
+        }
         FaultKind::HtmlError => {
             let page = "<!doctype html><title>503</title><h1>Service unavailable</h1>";
-            Some(Ok(text(503, "text/html", page)))
+            Some(Instead::Foreign(text(503, "text/html", page)))
         }
-        FaultKind::Refuse => Some(Err(Cut)),
+        FaultKind::Refuse => Some(Instead::Cut(0)),
         FaultKind::TlsError => {
             line.answer_with_alert();
-            Some(Ok(text(200, "text/plain", "")))
+            Some(Instead::Foreign(text(200, "text/plain", "")))
         }
-        FaultKind::TimeoutBefore => {
-            pause(fault.seconds.unwrap_or(TIMEOUT_SECONDS)).await;
-            Some(Err(Cut))
-        }
+        FaultKind::TimeoutBefore => Some(Instead::Cut(fault.seconds.unwrap_or(TIMEOUT_SECONDS))),
         _ => None,
     }
 }
@@ -78,30 +78,33 @@ pub(crate) async fn instead(
 /// What a fault makes of the endpoint's answer.
 pub(crate) async fn afterwards(
     fault: &Fault,
-    status: StatusCode,
+    status: u16,
+    content_type: &'static str,
     body: Vec<u8>,
 ) -> Result<Response<Body>, Cut> {
-    let status = status.as_u16();
     match fault.kind {
         FaultKind::TimeoutAfter => {
             pause(fault.seconds.unwrap_or(TIMEOUT_SECONDS)).await;
             Err(Cut)
         }
-        FaultKind::Truncated => Ok(truncated(status, &body)),
-        FaultKind::Slow => Ok(slow(status, body, fault.seconds.unwrap_or(SLOW_SECONDS))),
+        FaultKind::Truncated => Ok(truncated(status, content_type, &body)),
+        FaultKind::Slow => {
+            Ok(slow(status, content_type, body, fault.seconds.unwrap_or(SLOW_SECONDS)))
+        }
         FaultKind::InvalidJson => {
             let half = &body[..body.len() / 2];
-            Ok(bytes(status, "application/json", [half, b"}{\"not\":"].concat()))
+            Ok(bytes(status, content_type, [half, b"}{\"not\":"].concat()))
         }
         FaultKind::WrongShape => Ok(json_body(status, &json!(["unexpected", { "request_id": 1 }]))),
         FaultKind::UnknownEnum => Ok(rewritten(status, &body, &strange_values)),
         FaultKind::UnknownField => Ok(rewritten(status, &body, &strange_fields)),
         FaultKind::HugeBody => Ok(huge(status)),
-        _ => Ok(bytes(status, "application/json", body)),
+        _ => Ok(bytes(status, content_type, body)),
     }
 }
 
-async fn pause(seconds: u64) {
+/// Waits.
+pub(crate) async fn pause(seconds: u64) {
     tokio::time::sleep(Duration::from_secs(seconds)).await;
 }
 
@@ -140,7 +143,7 @@ fn response(status: u16, content_type: &'static str, body: Body) -> Response<Bod
 }
 
 /// Half of the body under the length of the whole, then the connection breaks.
-fn truncated(status: u16, body: &[u8]) -> Response<Body> {
+fn truncated(status: u16, content_type: &'static str, body: &[u8]) -> Response<Body> {
     let half = Bytes::copy_from_slice(&body[..body.len() / 2]);
     let broken = io::Error::from(io::ErrorKind::ConnectionReset);
     let frames = stream::iter([Ok(half), Err(broken)]).then(|part| async move {
@@ -150,14 +153,13 @@ fn truncated(status: u16, body: &[u8]) -> Response<Body> {
         }
         part.map(Frame::data)
     });
-    let mut response =
-        response(status, "application/json", BodyExt::boxed(StreamBody::new(frames)));
+    let mut response = response(status, content_type, BodyExt::boxed(StreamBody::new(frames)));
     response.headers_mut().insert("content-length", body.len().into());
     response
 }
 
 /// A byte a second for so many seconds, then the rest.
-fn slow(status: u16, body: Vec<u8>, seconds: u64) -> Response<Body> {
+fn slow(status: u16, content_type: &'static str, body: Vec<u8>, seconds: u64) -> Response<Body> {
     let drops = usize::try_from(seconds).unwrap_or(usize::MAX).min(body.len());
     let length = body.len();
     let body = Bytes::from(body);
@@ -169,8 +171,7 @@ fn slow(status: u16, body: Vec<u8>, seconds: u64) -> Response<Body> {
         }
         Ok(Frame::data(part))
     });
-    let mut response =
-        response(status, "application/json", BodyExt::boxed(StreamBody::new(frames)));
+    let mut response = response(status, content_type, BodyExt::boxed(StreamBody::new(frames)));
     response.headers_mut().insert("content-length", length.into());
     response
 }

@@ -66,14 +66,13 @@ impl Engine {
             let folder = folder.clone();
             move |source| StartError::Data { folder, source }
         };
-        let (journal, mut world) = match &options.data {
+        let (journal, world) = match &options.data {
             Some(folder) => {
                 let (journal, world) = Journal::open(folder, options.seed).map_err(bad(folder))?;
                 (Some(journal), world)
             }
             None => (None, World::new(options.seed)),
         };
-        world.logins_end = options.expire_logins;
         let signer = Signer::open(options.data.as_deref(), (options.now)().as_second())?;
         let contract = options.contract_report.as_ref();
         let contract = contract.map(|f| ContractReport::open(f).map_err(bad(f))).transpose()?;
@@ -102,13 +101,16 @@ impl Engine {
 
     /// Stops the clock where the options say, and goes on loading what was being loaded.
     pub(crate) fn begin(self: &Arc<Self>) {
-        if let Some(at) = self.options.freeze {
+        let (empty, logins_end) = self.read(|world| (world.items.is_empty(), world.logins_end));
+        if logins_end != self.options.expire_logins {
+            let _set = self.run(&Command::EndLogins { end: self.options.expire_logins });
+        }
+        // A world with a past keeps its own time.
+        if let Some(at) = self.options.freeze.filter(|_| empty) {
             let _frozen = self.run(&Command::Freeze { at });
         }
-        let unfinished: Vec<u64> = self.read(|world| {
-            let loading = |stage| matches!(stage, Stage::NotReady | Stage::Initial);
-            world.items.iter().filter(|(_, i)| loading(i.stage)).map(|(n, _)| *n).collect()
-        });
+        let unfinished: Vec<u64> = self
+            .read(|world| world.items.keys().filter_map(|number| world.loading(*number)).collect());
         for item in unfinished {
             self.load_history(item);
         }
@@ -158,6 +160,7 @@ impl Engine {
             let outcome = inner.world.apply(at, command)?;
             if let Some(Err(error)) = inner.journal.as_mut().map(|j| j.note(at, command)) {
                 tracing::error!(%error, "the emulator's journal could not be written");
+                return Err(PlaidError::internal("the emulator's journal could not be written"));
             }
             outcome
         };
@@ -264,6 +267,20 @@ impl Engine {
             calls.pop_front();
         }
         calls.push_back(call);
+    }
+
+    /// Adds a call to the transcript, if one is kept.
+    pub(crate) fn record(
+        &self,
+        path: &str,
+        request: &[u8],
+        status: u16,
+        answer: &[u8],
+        fault: Option<FaultKind>,
+    ) {
+        if let Some(transcript) = &self.transcript {
+            transcript.note(self.real(), path, request, (status, answer), fault);
+        }
     }
 
     pub(crate) fn calls(&self) -> Vec<Call> {

@@ -66,16 +66,32 @@ impl PlaidError {
         }
     }
 
-    /// The error of a code that a sandbox user asks for.
+    pub(crate) fn internal(why: &str) -> Self {
+        Self { status: 500, ..Self::new("API_ERROR", "INTERNAL_SERVER_ERROR", why) }
+    }
+
+    /// The person withdrew the Item.
+    pub(crate) fn revoked() -> Self {
+        Self::invalid_input(
+            "USER_PERMISSION_REVOKED",
+            "the holder of this account has revoked their permission for your application to \
+             access it",
+        )
+    }
+
+    /// The error of a code that a sandbox user or a test asks for.
     pub(crate) fn of_code(code: &str) -> Self {
         let known = ASKED_FOR.iter().find(|(own, _)| *own == code);
         let why = known.map_or("the sandbox user asked for this error", |(_, why)| why);
         match code {
             "ITEM_LOGIN_REQUIRED" => Self::login_required(),
-            "PLAID_ERROR" | "INTERNAL_SERVER_ERROR" => {
-                Self { status: 500, ..Self::new("API_ERROR", "INTERNAL_SERVER_ERROR", why) }
+            "PLAID_ERROR" | "INTERNAL_SERVER_ERROR" => Self::internal(why),
+            "USER_PERMISSION_REVOKED" => Self::revoked(),
+            "ITEM_NOT_FOUND" => Self::item_not_found(),
+            "PRODUCT_NOT_READY" => Self::product_not_ready(),
+            "INVALID_LINK_TOKEN" | "ADDITIONAL_CONSENT_REQUIRED" | "INVALID_ACCESS_TOKEN" => {
+                Self::invalid_input(code, why)
             }
-            "INVALID_LINK_TOKEN" => Self::invalid_input(code, why),
             code if code.starts_with("INSTITUTION_") => Self::new("INSTITUTION_ERROR", code, why),
             code => Self::new("ITEM_ERROR", code, why),
         }
@@ -120,7 +136,8 @@ impl PlaidError {
 
     /// The object inside an item: without a request id.
     pub(crate) fn object(&self) -> Value {
-        let anchor = self.error_type.to_lowercase().replace('_', "-");
+        let kind = self.error_type.strip_suffix("_ERROR").unwrap_or(self.error_type);
+        let anchor = kind.to_lowercase().replace('_', "-");
         json!({
             "display_message": self.display_message,
             "documentation_url": format!("https://plaid.com/docs/?ref=error#{anchor}-errors"),

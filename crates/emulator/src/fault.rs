@@ -3,7 +3,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::contract;
 use crate::draw::Draw;
+
+/// Longest that a fault may last.
+const MOST_SECONDS: u64 = 3_600;
+/// The endpoint that has pages.
+const SYNC: &str = "/transactions/sync";
 
 /// A fault asked for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -33,6 +39,9 @@ pub struct Fault {
     /// Which cases those are: the same seed, the same cases.
     #[serde(default)]
     pub seed: u64,
+    /// Code of Plaid's error, for `item_error`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_code: Option<String>,
     /// Seconds it lasts or hints at: `rate_limit` (hint), `timeout_*`, `slow`, `webhook_late`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds: Option<u64>,
@@ -67,6 +76,7 @@ pub enum FaultKind {
     UnknownField,
     HugeBody,
     HtmlError,
+    ItemError,
     MutationDuringPagination,
     WebhookLate,
     WebhookTwice,
@@ -78,9 +88,9 @@ pub enum FaultKind {
 }
 
 /// Every fault with its name and what it does.
-pub const KINDS: [(FaultKind, &str, &str); 24] = {
+pub const KINDS: [(FaultKind, &str, &str); 25] = {
     use FaultKind::{
-        BadGateway, HtmlError, HugeBody, InternalServerError, InvalidJson,
+        BadGateway, HtmlError, HugeBody, InternalServerError, InvalidJson, ItemError,
         MutationDuringPagination, RateLimit, Refuse, ServiceUnavailable, Slow, TimeoutAfter,
         TimeoutBefore, TlsError, Truncated, UnknownEnum, UnknownField, WebhookExpiredKey,
         WebhookForged, WebhookLate, WebhookLost, WebhookOutOfOrder, WebhookRotatedKey,
@@ -103,6 +113,7 @@ pub const KINDS: [(FaultKind, &str, &str); 24] = {
         (UnknownField, "unknown_field", "done; every object has a field nobody knows"),
         (HugeBody, "huge_body", "done; a compressed body that unpacks to a gigabyte of blanks"),
         (HtmlError, "html_error", "503 with an HTML page"),
+        (ItemError, "item_error", "Plaid's error of `error_code`, such as INSTITUTION_DOWN"),
         (
             MutationDuringPagination,
             "mutation_during_pagination",
@@ -154,6 +165,24 @@ impl Fault {
         match self {
             Self { page: Some(0), .. } => Some("page counts from 1"),
             Self { times: 0, .. } => Some("times counts from 1"),
+            Self { kind: FaultKind::ItemError, error_code: None, .. } => {
+                Some("item_error takes an error_code, such as ITEM_LOCKED")
+            }
+            Self { kind, error_code: Some(_), .. } if *kind != FaultKind::ItemError => {
+                Some("error_code belongs to item_error")
+            }
+            Self { seconds: Some(seconds), .. } if *seconds > MOST_SECONDS => {
+                Some("seconds is at most 3600")
+            }
+            Self { path: Some(path), .. } if !contract::is_path(path) => {
+                Some("path is none of Plaid's")
+            }
+            Self { webhook_code: Some(code), .. } if !contract::is_webhook_code(code) => {
+                Some("webhook_code is none that is sent")
+            }
+            Self { kind, path: Some(path), .. } if kind.is_of_pages() && path != SYNC => {
+                Some("mutation_during_pagination strikes /transactions/sync only")
+            }
             Self { percent, .. } if !(1..=100).contains(percent) => Some("percent is 1 to 100"),
             Self { kind, path: Some(_), .. } if kind.is_of_webhooks() => {
                 Some("a webhook fault takes webhook_code, not path")
@@ -222,12 +251,12 @@ impl Faults {
         kinds: impl Fn(FaultKind) -> bool,
         case: Case<'_>,
     ) -> Option<Fault> {
-        for (index, active) in self.0.iter_mut().enumerate() {
+        for active in &mut self.0 {
             if !kinds(active.fault.kind) || !active.fits(case) {
                 continue;
             }
             active.seen += 1;
-            let label = format!("fault/{index}/{}", active.seen);
+            let label = format!("fault/{}", active.seen);
             if Draw::new(active.fault.seed, &label).chance(active.fault.percent) {
                 active.struck += 1;
                 return Some(active.fault.clone());

@@ -14,7 +14,7 @@ use crate::draw::plaid_id;
 use crate::error::PlaidError;
 use crate::institutions::{self, Institution};
 use crate::ledger::{Namer, State};
-use crate::people::{AccountPlan, Available, Balances, Person, Persona};
+use crate::people::{AccountPlan, Available, Balances, Person, Persona, Portfolio};
 
 /// Days of history when the caller asks for no other number.
 pub(crate) const DEFAULT_DAYS: i64 = 90;
@@ -72,7 +72,7 @@ pub(crate) struct Item {
     pub(crate) user_id: Option<String>,
     pub(crate) products: Vec<String>,
     pub(crate) webhook: Option<String>,
-    created_at: Timestamp,
+    pub(crate) created_at: Timestamp,
     pub(crate) removed: bool,
     /// The person withdrew the whole Item at the bank or at Plaid.
     pub(crate) revoked: bool,
@@ -86,18 +86,19 @@ pub(crate) struct Item {
     pub(crate) last_update: Option<Timestamp>,
     pub(crate) statements: Option<(Date, Date)>,
     consent_ends: Option<Timestamp>,
-    warned: bool,
+    /// Whether the end of the consent was announced.
+    pub(crate) warned: bool,
     /// When the login was last entered.
     login_at: Timestamp,
 }
 
-/// What time alone did to an Item.
+/// What time alone does to an Item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Aged {
+pub(crate) enum Aging {
     /// Its consent ends soon, at this instant.
-    ConsentEnding(Timestamp),
-    /// It needs its person again, since this instant.
-    LoginEnded(Timestamp),
+    ConsentEndsSoon(Timestamp),
+    /// It needs its person again.
+    LoginEnds,
 }
 
 impl Item {
@@ -119,7 +120,8 @@ impl Item {
         let opened = day(at);
         let open = |(index, plan)| Account {
             account_id: account_id(seed, number, index),
-            plan,
+            // Portfolios are large and seldom asked about: they are drawn again then.
+            plan: AccountPlan { portfolio: Portfolio::default(), ..plan },
             standing: match &new.accounts {
                 Some(chosen) if !chosen.contains(&index) => Standing::Unshared,
                 _ => Standing::Shared,
@@ -183,15 +185,22 @@ impl Item {
 
     /// Whether another new Item is the same login at the same bank.
     pub(crate) fn is_login(&self, new: &NewItem) -> bool {
-        self.institution.institution_id == new.institution_id
-            && self.username == new.username
-            && self.password == new.password
+        self.institution.institution_id == new.institution_id && self.username == new.username
     }
 
     /// Indexes of the accounts the caller may see.
     pub(crate) fn shared(&self) -> impl Iterator<Item = usize> {
         let shared = |(_, account): &(usize, &Account)| account.standing == Standing::Shared;
         self.accounts.iter().enumerate().filter(shared).map(|(index, _)| index)
+    }
+
+    /// What each account has besides its transactions.
+    pub(crate) fn portfolios(&self) -> Vec<Portfolio> {
+        let Life { persona, person, opened, .. } = &self.life;
+        let first = persona.accounts(person, *opened).into_iter();
+        let later = first.len()..self.accounts.len();
+        let later = later.map(|index| AccountPlan::late_savings(index, *opened));
+        first.chain(later).map(|plan| plan.portfolio).collect()
     }
 
     /// For each account, whether the caller may see it.
@@ -210,20 +219,21 @@ impl Item {
     /// Ends the consent now, as at an institution that ends it early.
     pub(crate) fn end_consent(&mut self, at: Timestamp) {
         self.consent_ends = Some(at);
+        self.warned = true;
     }
 
-    /// What has come about since anybody looked, without anybody's doing.
-    pub(crate) fn age(&mut self, at: Timestamp, logins_end: bool) -> Option<Aged> {
+    /// What comes about next without anybody's doing, and when.
+    pub(crate) fn next_event(&self, logins_end: bool) -> Option<(Timestamp, Aging)> {
         if !self.is_healthy() {
             return None;
         }
         let stale = logins_end.then(|| days_after(self.login_at, LOGIN_DAYS));
         let end = [stale, self.consent_ends].into_iter().flatten().min();
-        if let Some(end) = end.filter(|end| at >= *end) {
-            return Some(Aged::LoginEnded(end));
-        }
-        let ending = self.consent_ends.filter(|end| at >= days_after(*end, -WARNING_DAYS))?;
-        (!std::mem::replace(&mut self.warned, true)).then_some(Aged::ConsentEnding(ending))
+        let end = end.map(|end| (end, Aging::LoginEnds));
+        let warning = self.consent_ends.filter(|_| !self.warned);
+        let warning =
+            warning.map(|end| (days_after(end, -WARNING_DAYS), Aging::ConsentEndsSoon(end)));
+        [warning, end].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
     /// Turns transactions on; the number of days is fixed from then on.

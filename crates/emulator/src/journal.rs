@@ -1,6 +1,6 @@
 //! Keeps a world over a restart: the commands it received, one JSON line each, beside the seed.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 
@@ -32,18 +32,29 @@ impl Journal {
     pub(crate) fn open(folder: &Path, seed: u64) -> io::Result<(Self, World)> {
         std::fs::create_dir_all(folder)?;
         let path = folder.join(FILE_NAME);
-        let mut reader = match File::open(&path) {
-            Ok(file) => BufReader::new(file),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let mut journal = Self(File::create(&path)?);
-                journal.write(&Header { seed })?;
-                return Ok((journal, World::new(seed)));
+        let file = OpenOptions::new().create(true).read(true).append(true).open(&path)?;
+        // Two writers would mix their commands.
+        file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => {
+                io::Error::new(io::ErrorKind::ResourceBusy, "another emulator is using it")
             }
-            Err(error) => return Err(error),
-        };
+            TryLockError::Error(error) => error,
+        })?;
+        let mut reader = BufReader::new(&file);
         let mut line = String::new();
         let mut good = reader.read_line(&mut line)?;
-        let mut world = World::new(serde_json::from_str::<Header>(&line)?.seed);
+        // A folder whose first line never became whole holds nothing.
+        if !line.ends_with('\n') {
+            file.set_len(0)?;
+            let mut journal = Self(file);
+            journal.write(&Header { seed })?;
+            return Ok((journal, World::new(seed)));
+        }
+        let kept = serde_json::from_str::<Header>(&line)?.seed;
+        if kept != seed {
+            tracing::warn!(kept, asked = seed, "the data folder keeps its own seed");
+        }
+        let mut world = World::new(kept);
         loop {
             line.clear();
             let length = reader.read_line(&mut line)?;
@@ -58,7 +69,6 @@ impl Journal {
             let _replayed = world.apply(entry.at, &entry.command);
             good += length;
         }
-        let file = OpenOptions::new().append(true).open(path)?;
         file.set_len(u64::try_from(good).unwrap_or(u64::MAX))?;
         Ok((Self(file), world))
     }

@@ -11,7 +11,7 @@ use crate::error::PlaidError;
 const WINDOW_SECONDS: i64 = 60;
 
 /// Path, calls of an Item, calls of the client, code of the error.
-const LIMITS: [(&str, Option<usize>, usize, &str); 18] = [
+const LIMITS: [(&str, Option<usize>, usize, &str); 21] = [
     ("/accounts/balance/get", Some(25), 100, "BALANCE_LIMIT"),
     ("/accounts/get", Some(100), 5_000, "ACCOUNTS_LIMIT"),
     ("/auth/get", Some(100), 500, "AUTH_LIMIT"),
@@ -29,6 +29,9 @@ const LIMITS: [(&str, Option<usize>, usize, &str); 18] = [
     ("/transactions/recurring/get", Some(20), 1_000, "RATE_LIMIT"),
     ("/transactions/refresh", Some(2), 100, "TRANSACTIONS_REFRESH_LIMIT"),
     ("/transactions/sync", Some(50), 1_000, "TRANSACTIONS_SYNC_LIMIT"),
+    ("/statements/list", None, 100, "RATE_LIMIT"),
+    ("/statements/download", None, 50, "RATE_LIMIT"),
+    ("/statements/refresh", None, 50, "RATE_LIMIT"),
     ("/sandbox/transactions/create", Some(2), 50, "RATE_LIMIT"),
 ];
 
@@ -79,6 +82,11 @@ impl Limits {
         }
         calls
     }
+}
+
+/// The code that a path's own limit answers with.
+pub(crate) fn code_of(path: &str) -> &'static str {
+    LIMITS.iter().find(|limit| limit.0 == path).map_or("RATE_LIMIT", |limit| limit.3)
 }
 
 /// Plaid's answer to one call too many.

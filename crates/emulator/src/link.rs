@@ -31,6 +31,8 @@ pub(crate) struct LinkToken {
     /// The Item that is updated, in update mode.
     pub(crate) update_of: Option<u64>,
     pub(crate) user_id: Option<String>,
+    /// The number kept for the Item that comes of it.
+    pub(crate) item: Option<u64>,
     pub(crate) session: Option<Session>,
 }
 
@@ -116,7 +118,16 @@ impl LinkToken {
     ) -> Self {
         let seconds = lifetime_seconds(&request, update_of.is_some());
         let expires_at = at.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(at);
-        Self { token, created_at: at, expires_at, request, update_of, user_id, session: None }
+        Self {
+            token,
+            created_at: at,
+            expires_at,
+            request,
+            update_of,
+            user_id,
+            item: None,
+            session: None,
+        }
     }
 
     pub(crate) fn is_hosted(&self) -> bool {
@@ -164,10 +175,13 @@ impl LinkToken {
         }
         let filters = self.request["account_filters"].clone();
         let chooses = self.chooses_accounts();
+        let offered: Vec<&'static Institution> = self.institutions().collect();
         let Some(session) = &mut self.session else { return Request::Nothing };
         match (session.stage, step) {
             (Stage::Institution, LinkStep::Pick { institution_id }) => {
-                if let Ok(institution) = institutions::find(institution_id) {
+                if let Some(institution) =
+                    offered.iter().find(|b| b.institution_id == *institution_id)
+                {
                     session.institution = Some(institution);
                     session.stage = Stage::Credentials;
                     session.note(at, "SELECT_INSTITUTION", &json!({}));
@@ -336,6 +350,8 @@ impl Session {
         self.error = None;
         let accounts = updating.map(|(_, _, accounts)| accounts.clone());
         let accounts = accounts.unwrap_or_else(|| persona.accounts(&visitor.person, day(at)));
+        // Filters are for new Items; what an Item has may be kept.
+        let filters = if updating.is_some() { &Value::Null } else { filters };
         let accounts = accounts.into_iter();
         let offered = |account: AccountPlan| (is_offered(filters, &account), account);
         self.choices = accounts.map(offered).map(|(offered, account)| (account, offered)).collect();

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use serde_json::{Value, json};
 
 use crate::contract;
+use crate::fault::FaultKind;
 
 /// Fields of a request that a transcript leaves out.
 const SECRETS: [&str; 2] = ["secret", "override_password"];
@@ -38,19 +39,21 @@ impl Transcript {
         Ok(Self(Lines(Mutex::new(file))))
     }
 
+    /// Notes a call, the answer as it was before a fault spoiled it, and the fault.
     pub(crate) fn note(
         &self,
         at: jiff::Timestamp,
         path: &str,
         request: &[u8],
-        status: u16,
-        answer: &[u8],
+        (status, answer): (u16, &[u8]),
+        fault: Option<FaultKind>,
     ) {
         let mut request: Value = serde_json::from_slice(request).unwrap_or(Value::Null);
         redact(&mut request);
         let answer: Value = serde_json::from_slice(answer).unwrap_or(Value::Null);
         self.0.write(&json!({
-            "at": at.to_string(), "path": path, "request": request, "status": status, "answer": answer,
+            "answer": answer, "at": at.to_string(), "fault": fault, "path": path,
+            "request": request, "status": status,
         }));
     }
 }

@@ -9,14 +9,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper::header::HeaderValue;
+use hyper::{HeaderMap, Method, Request, Response};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::connection::{self, Cut, Line};
-use crate::distort::{self, Body, json_body};
+use crate::distort::{self, Body, Instead, json_body};
 use crate::engine::Engine;
 use crate::error::PlaidError;
 use crate::fault::{Case, FaultKind};
@@ -160,7 +161,10 @@ pub(crate) async fn answer(
         if let Some(page) = pages::own(&engine, &head.method, own, &head.headers, &body) {
             return Ok(page);
         }
-        return Ok(routes::control(&engine, &head.method, own, query, &body));
+        return Ok(match pages::is_foreign(&head.headers) {
+            true => pages::foreign(),
+            false => routes::control(&engine, &head.method, own, query, &body),
+        });
     }
     if let Some(page) = pages::answer(&engine, &head.method, path, query, &head.headers, &body) {
         return Ok(page);
@@ -183,47 +187,78 @@ async fn plaid(
         let case = Case { path: Some(path), item_id: item_id.as_deref(), ..Case::default() };
         engine.strike(|kind| !kind.is_of_webhooks() && !kind.is_of_pages(), case)
     };
-    if let Some(fault) = &fault
-        && let Some(spoiled) = distort::instead(fault, line, path, &request_id).await
-    {
-        let status = spoiled.as_ref().map_or(0, |response| response.status().as_u16());
-        engine.note_call(path, &request_id, (status, None), Some(fault.kind));
-        return spoiled;
-    }
-    let result = routes::plaid(engine, method, path, headers, body, &request_id);
-    let error_code = result.as_ref().err().map(|error| error.error_code.clone());
-    let status = result.as_ref().err().map_or(200, |error| error.status);
     let kind: Option<FaultKind> = fault.as_ref().map(|fault| fault.kind);
-    engine.note_call(path, &request_id, (status, error_code), kind);
-    let answer = match result {
-        Ok(Answer::File { content_type, hash, bytes }) => {
-            if let Some(report) = &engine.contract {
-                report.file(path);
-            }
-            let mut response = distort::bytes(200, content_type, bytes);
-            let header = |text: &str| hyper::header::HeaderValue::from_str(text).ok();
-            for (name, value) in [("plaid-content-hash", &hash), ("plaid-request-id", &request_id)]
-            {
-                header(value).map(|value| response.headers_mut().insert(name, value));
-            }
+    let mut retry_after = None;
+    let result = match fault.as_ref().and_then(|fault| distort::instead(fault, line, path)) {
+        Some(Instead::Foreign(response)) => {
+            engine.note_call(path, &request_id, (response.status().as_u16(), None), kind);
+            engine.record(path, body, response.status().as_u16(), &[], kind);
             return Ok(response);
         }
-        Ok(Answer::Json(mut value)) => {
-            value["request_id"] = serde_json::Value::String(request_id);
-            value.to_string().into_bytes()
+        Some(Instead::Cut(seconds)) => {
+            engine.note_call(path, &request_id, (0, None), kind);
+            engine.record(path, body, 0, &[], kind);
+            distort::pause(seconds).await;
+            return Err(Cut);
         }
-        Ok(Answer::Bytes(bytes)) => bytes,
-        Err(error) => error.body(&request_id).to_string().into_bytes(),
+        Some(Instead::Error(error, seconds)) => {
+            retry_after = seconds;
+            Err(error)
+        }
+        None => answer_of(engine, method, path, headers, body, &request_id),
     };
+    let error_code = result.as_ref().err().map(|error| error.error_code.clone());
+    let status = result.as_ref().err().map_or(200, |error| error.status);
+    engine.note_call(path, &request_id, (status, error_code), kind);
+    let (content_type, hash, answer) = whole(result, &request_id);
     if let Some(report) = &engine.contract {
-        report.answer(path, status, &answer);
+        match hash {
+            Some(_) => report.file(path),
+            None => report.answer(path, status, &answer),
+        }
     }
-    if let Some(transcript) = &engine.transcript {
-        transcript.note(engine.real(), path, body, status, &answer);
-    }
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
-    match fault {
-        Some(fault) => distort::afterwards(&fault, status, answer).await,
-        None => Ok(distort::bytes(status.as_u16(), "application/json", answer)),
+    engine.record(path, body, status, &answer, kind);
+    let mut response = match fault {
+        Some(fault) => distort::afterwards(&fault, status, content_type, answer).await?,
+        None => distort::bytes(status, content_type, answer),
+    };
+    let mut header = |name: &'static str, value: Option<String>| {
+        let value = value.and_then(|value| HeaderValue::from_str(&value).ok());
+        value.map(|value| response.headers_mut().insert(name, value));
+    };
+    header("retry-after", retry_after.map(|seconds| seconds.to_string()));
+    header("plaid-request-id", hash.as_ref().map(|_| request_id));
+    header("plaid-content-hash", hash);
+    Ok(response)
+}
+
+/// The endpoint's answer; a mistake of ours is Plaid's internal error and ends nobody's connection.
+fn answer_of(
+    engine: &Arc<Engine>,
+    method: &Method,
+    path: &str,
+    headers: &HeaderMap,
+    body: &Bytes,
+    request_id: &str,
+) -> Result<Answer, PlaidError> {
+    let answer = || routes::plaid(engine, method, path, headers, body, request_id);
+    let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(answer));
+    answer.unwrap_or_else(|_| Err(PlaidError::internal("the emulator made a mistake")))
+}
+
+/// The content type, the hash if it is a file, and the bytes of an answer.
+fn whole(
+    result: Result<Answer, PlaidError>,
+    request_id: &str,
+) -> (&'static str, Option<String>, Vec<u8>) {
+    const JSON: &str = "application/json";
+    match result {
+        Ok(Answer::File { content_type, hash, bytes }) => (content_type, Some(hash), bytes),
+        Ok(Answer::Bytes(bytes)) => (JSON, None, bytes),
+        Ok(Answer::Json(mut value)) => {
+            value["request_id"] = serde_json::Value::String(request_id.to_owned());
+            (JSON, None, value.to_string().into_bytes())
+        }
+        Err(error) => (JSON, None, error.body(request_id).to_string().into_bytes()),
     }
 }

@@ -42,6 +42,9 @@ pub(crate) fn send(engine: &Arc<Engine>, notice: Notice) {
     let case =
         Case { item_id, webhook_code: notice.body["webhook_code"].as_str(), ..Case::default() };
     let fault = engine.strike(FaultKind::is_of_webhooks, case);
+    if fault.as_ref().is_some_and(|fault| fault.kind == FaultKind::WebhookRotatedKey) {
+        engine.signer.rotate(engine.real().as_second());
+    }
     let number = log(engine).add(&notice, engine.real(), fault.as_ref());
     let engine = Arc::clone(engine);
     tokio::spawn(async move { send_with(&engine, notice, number, fault).await });
@@ -64,7 +67,6 @@ async fn send_with(engine: &Arc<Engine>, notice: Notice, number: u64, fault: Opt
             engine.attempt(&notice, number, Which::Current).await;
         }
         Some(FaultKind::WebhookForged) => key = Which::Forged,
-        Some(FaultKind::WebhookRotatedKey) => engine.signer.rotate(engine.real().as_second()),
         Some(FaultKind::WebhookExpiredKey) => key = Which::Expired,
         _ => {}
     }
@@ -268,17 +270,20 @@ impl Signer {
     fn save(&self) -> Result<(), KeyError> {
         if let Some(file) = &self.file {
             let text = serde_json::to_vec(&*self.keys()).map_err(|_| KeyError::Key)?;
-            fs::write(file, text)?;
+            // Whole or not at all.
+            let next = file.with_extension("next");
+            fs::write(&next, text)?;
+            fs::rename(next, file)?;
         }
         Ok(())
     }
 
     /// Expires the current key and makes a new one.
     pub(crate) fn rotate(&self, now: i64) {
-        let kid = draw::label_uuid(&format!("webhook key/{}", self.keys().len()));
-        let Ok(key) = Key::new(kid, now) else { return };
         {
             let mut keys = self.keys();
+            let kid = draw::label_uuid(&format!("webhook key/{}", keys.len()));
+            let Ok(key) = Key::new(kid, now) else { return };
             if let Some(current) = keys.last_mut() {
                 current.expired_at = Some(now);
             }

@@ -62,11 +62,12 @@ pub(crate) fn own(
 }
 
 /// Whether another site's page sent this.
-fn is_foreign(headers: &HeaderMap) -> bool {
+pub(crate) fn is_foreign(headers: &HeaderMap) -> bool {
     headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none")
 }
 
-fn foreign() -> Response<Body> {
+/// Refuses what another site's page sent.
+pub(crate) fn foreign() -> Response<Body> {
     text(403, "text/plain", "forms of other sites are not taken")
 }
 

@@ -14,7 +14,8 @@ use serde_json::Value;
 use super::custom_products::Products;
 use super::products::Portfolio;
 use super::{
-    AccountPlan, Available, Balances, Challenge, Person, decimal, each_day, recognise, regular,
+    AccountPlan, Available, Balances, Challenge, Person, decimal, each_day, is_amount, recognise,
+    regular,
 };
 use crate::error::PlaidError;
 use crate::ledger::{Description, Plan};
@@ -90,14 +91,46 @@ struct InflowModel {
     transaction_name: Option<String>,
 }
 
+/// Types an account may have.
+const TYPES: [&str; 6] = ["credit", "depository", "investment", "loan", "other", "payroll"];
+/// Fewest and most rounds, questions and options of a challenge.
+const CHALLENGE: (usize, usize) = (1, 9);
+
+/// Whether any number is larger than an amount may be.
+fn has_huge_number(value: &Value) -> bool {
+    match value {
+        Value::Number(_) => decimal(value).is_none_or(|number| !is_amount(number)),
+        Value::Array(entries) => entries.iter().any(has_huge_number),
+        Value::Object(fields) => fields.values().any(has_huge_number),
+        _ => false,
+    }
+}
+
 /// Reads the configuration from the password field.
 pub(super) fn parse(password: &str) -> Result<Config, PlaidError> {
     if password.len() > MAXIMUM_BYTES {
         return Err(PlaidError::invalid_field("the custom user configuration is too long"));
     }
-    serde_json::from_str(password).map_err(|error| {
-        PlaidError::invalid_field(format!("the custom user configuration is not valid: {error}"))
-    })
+    let invalid = |why: &str| {
+        PlaidError::invalid_field(format!("the custom user configuration is not valid: {why}"))
+    };
+    let given: Value =
+        serde_json::from_str(password).map_err(|error| invalid(&error.to_string()))?;
+    if has_huge_number(&given) {
+        return Err(invalid("an amount is out of range"));
+    }
+    let config: Config =
+        serde_json::from_value(given).map_err(|error| invalid(&error.to_string()))?;
+    for account in config.override_accounts.iter().flatten() {
+        if account.account_type.as_deref().is_some_and(|kind| !TYPES.contains(&kind)) {
+            return Err(invalid("an account type is unknown"));
+        }
+        let mut amounts = account.transactions.iter().flatten().map(|row| decimal(&row.amount));
+        if amounts.any(|amount| amount.is_none()) {
+            return Err(invalid("the amount of a transaction is not a number"));
+        }
+    }
+    Ok(config)
 }
 
 pub(super) fn accounts(config: &Config, person: &Person, opened: Date) -> Vec<AccountPlan> {
@@ -193,16 +226,18 @@ impl Config {
     /// What the bank asks for after the password.
     pub(super) fn challenge(&self) -> Option<Challenge> {
         let mfa = self.mfa.as_ref()?;
+        let (least, most) = CHALLENGE;
+        let of = |count: Option<usize>, usual: usize| count.unwrap_or(usual).clamp(least, most);
         match mfa.kind.as_str() {
             "device" => Some(Challenge::Device),
             "questions" => Some(Challenge::Questions {
-                rounds: mfa.question_rounds.unwrap_or(1),
-                questions: mfa.questions_per_round.unwrap_or(1),
+                rounds: of(mfa.question_rounds, 1),
+                questions: of(mfa.questions_per_round, 1),
             }),
             "selections" => Some(Challenge::Selections {
-                rounds: mfa.selection_rounds.unwrap_or(1),
+                rounds: of(mfa.selection_rounds, 1),
                 questions: 1,
-                options: mfa.selections_per_question.unwrap_or(2),
+                options: of(mfa.selections_per_question, 2),
             }),
             _ => None,
         }

@@ -300,6 +300,15 @@ impl Challenge {
     }
 }
 
+/// Largest amount that is taken: ten billion. Sums of a hundred thousand of them, and minor units
+/// of the smallest kind, can still be told.
+const MOST: Decimal = Decimal::from_parts(1_410_065_408, 2, 0, false, 0);
+
+/// Whether a number can be an amount.
+pub(crate) fn is_amount(number: Decimal) -> bool {
+    number.abs() <= MOST
+}
+
 /// A decimal in a JSON number or string, digit for digit.
 fn decimal(value: &Value) -> Option<Decimal> {
     let text = match value {

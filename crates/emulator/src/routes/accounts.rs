@@ -7,6 +7,7 @@ use super::Answer;
 use super::request::Request;
 use crate::error::PlaidError;
 use crate::item::{Account, Item};
+use crate::people::Numbers;
 
 /// Institutions that need `min_last_updated_datetime`: Apple Card always, Capital One for Items
 /// with anything but deposits.
@@ -74,9 +75,10 @@ pub(super) fn identity(request: &Request<'_>) -> Result<Answer, PlaidError> {
     let item = request.item_with("identity")?;
     let indexes = request.account_indexes(item)?;
     Ok(request.engine.item(item, |item, book| {
+        let portfolios = item.portfolios();
         let account = |index: &usize| {
             let mut account = item.account_json(book, *index);
-            account["owners"] = json!([item.accounts[*index].plan.portfolio.owner]);
+            account["owners"] = json!([portfolios[*index].owner]);
             account
         };
         let accounts: Vec<Value> = indexes.iter().map(account).collect();
@@ -92,8 +94,10 @@ pub(super) fn auth(request: &Request<'_>) -> Result<Answer, PlaidError> {
             .map(|kind| (kind.to_owned(), json!([])))
             .into_iter()
             .collect();
+        let portfolios = item.portfolios();
         for index in &indexes {
-            for (kind, entry) in numbers_of(item, &item.accounts[*index]) {
+            let own = &portfolios[*index].numbers;
+            for (kind, entry) in numbers_of(item, &item.accounts[*index], own) {
                 if let Some(Value::Array(entries)) = numbers.get_mut(kind) {
                     entries.push(entry);
                 }
@@ -109,8 +113,7 @@ pub(super) fn auth(request: &Request<'_>) -> Result<Answer, PlaidError> {
 }
 
 /// The numbers of an account in the forms of its country: kind and entry.
-fn numbers_of(item: &Item, account: &Account) -> Vec<(&'static str, Value)> {
-    let numbers = &account.plan.portfolio.numbers;
+fn numbers_of(item: &Item, account: &Account, numbers: &Numbers) -> Vec<(&'static str, Value)> {
     let iban = numbers.international_iban.as_ref();
     let Some(number) = numbers.account.as_ref().or(iban) else { return Vec::new() };
     let mut found = Vec::new();

@@ -128,9 +128,13 @@ fn set_clock(engine: &Arc<Engine>, set: &SetClock) -> Result<Value, String> {
         None => Command::Run { real: engine.real() },
         Some("now") => Command::Freeze { at: engine.now() },
         Some(instant) => {
+            let newest = engine.read(|world| world.items.values().map(|i| i.created_at).max());
             let at: Timestamp = instant.parse().map_err(
                 |_| "freeze takes an instant such as 2026-10-01T00:00:00Z, \"now\", or null to run",
             )?;
+            if newest.is_some_and(|newest| at < newest) {
+                return Err("time cannot go back behind the newest Item".to_owned());
+            }
             Command::Freeze { at }
         }
     };
@@ -174,6 +178,9 @@ fn items(engine: &Engine) -> Value {
 pub(crate) fn act(engine: &Arc<Engine>, wanted: &Act) -> Result<Value, String> {
     let item = engine.read(|world| world.item_with_id(&wanted.item_id));
     let item = item.ok_or("no Item has this item_id; GET /_emulator/items lists them")?;
+    if !engine.read(|world| world.items[&item].is_live()) {
+        return Err("the Item is removed or withdrawn".to_owned());
+    }
     let account = |id: &str| {
         let find = |item: &Item| item.accounts.iter().position(|account| account.account_id == id);
         engine.read(|world| find(&world.items[&item])).ok_or("the Item has no such account")
@@ -193,7 +200,11 @@ pub(crate) fn act(engine: &Arc<Engine>, wanted: &Act) -> Result<Value, String> {
         "repair" => {
             let chosen = wanted.account_ids.as_ref();
             let chosen = chosen.map(|ids| ids.iter().map(|id| account(id)).collect());
-            Command::Repair { item, accounts: chosen.transpose()? }
+            let chosen: Option<Vec<usize>> = chosen.transpose()?;
+            if chosen.as_ref().is_some_and(Vec::is_empty) {
+                return Err("account_ids names no account".to_owned());
+            }
+            Command::Repair { item, accounts: chosen }
         }
         "repair_elsewhere" => Command::RepairElsewhere { item },
         "end_consent" => Command::EndConsent { item },
@@ -242,11 +253,15 @@ pub(crate) fn act(engine: &Arc<Engine>, wanted: &Act) -> Result<Value, String> {
 fn ledger(engine: &Arc<Engine>, query: &str) -> Response<Body> {
     let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let wanted = pairs.clone().find(|(key, _)| *key == "item_id").map(|(_, value)| value);
+    let wanted = wanted.filter(|id| !id.is_empty());
     let future = pairs.any(|pair| pair == ("future", "1"));
     let numbers: Vec<u64> = engine.read(|world| {
         let fits = |item: &Item| wanted.is_none_or(|id| item.item_id() == id);
         world.items.iter().filter(|(_, item)| fits(item)).map(|(number, _)| *number).collect()
     });
+    if wanted.is_some() && numbers.is_empty() {
+        return json_body(404, &json!({ "error": "no Item has this item_id" }));
+    }
     let engine = Arc::clone(engine);
     distort::parts(
         "application/x-ndjson",

@@ -11,7 +11,7 @@ use crate::book::Book;
 use crate::draw::plaid_id;
 use crate::error::PlaidError;
 use crate::item::{Item, iso_code, unofficial_code};
-use crate::people::Security;
+use crate::people::{Portfolio, Security};
 
 pub(super) fn holdings(request: &Request<'_>) -> Result<Answer, PlaidError> {
     let item = request.item_with("investments")?;
@@ -20,9 +20,10 @@ pub(super) fn holdings(request: &Request<'_>) -> Result<Answer, PlaidError> {
         let indexes = investment_accounts(item, indexes)?;
         let mut securities = Securities::default();
         let mut holdings = Vec::new();
+        let portfolios = item.portfolios();
         for index in &indexes {
             let account = &item.accounts[*index];
-            for holding in &account.plan.portfolio.holdings {
+            for holding in &portfolios[*index].holdings {
                 holdings.push(json!({
                     "account_id": account.account_id,
                     "cost_basis": holding.cost_basis,
@@ -62,7 +63,8 @@ pub(super) fn transactions(request: &Request<'_>) -> Result<Answer, PlaidError> 
     let indexes = request.account_indexes(item)?;
     request.engine.item(item, |item, book| {
         let indexes = investment_accounts(item, indexes)?;
-        let found = movements(item, &indexes, (first, last));
+        let portfolios = item.portfolios();
+        let found = movements(&portfolios, &indexes, (first, last));
         let total = found.len();
         let mut securities = Securities::default();
         let page: Vec<Value> = found
@@ -115,13 +117,13 @@ struct Movement<'a> {
 
 /// Movements in a span of days, newest first.
 fn movements<'a>(
-    item: &'a Item,
+    portfolios: &'a [Portfolio],
     indexes: &[usize],
     (first, last): (Date, Date),
 ) -> Vec<Movement<'a>> {
     let mut found = Vec::new();
     for index in indexes {
-        let all = item.accounts[*index].plan.portfolio.investments.iter().enumerate();
+        let all = portfolios[*index].investments.iter().enumerate();
         let of_span = all.filter(|(_, movement)| (first..=last).contains(&movement.date));
         found.extend(of_span.map(|(number, investment)| Movement {
             account: *index,

@@ -32,7 +32,7 @@ pub(super) fn exchange(request: &Request<'_>) -> Result<Answer, PlaidError> {
 
 pub(super) fn create_public_token(request: &Request<'_>) -> Result<Answer, PlaidError> {
     let item = request.item()?;
-    let token = request.engine.read(|world| world.public_token(item).map(str::to_owned));
+    let token = request.engine.run(&Command::CreatePublicToken { item })?.token;
     let half_an_hour = jiff::SignedDuration::from_mins(30);
     let expiration = request.engine.now().saturating_add(half_an_hour);
     Ok(json!({
@@ -50,7 +50,7 @@ pub(super) fn get(request: &Request<'_>) -> Result<Answer, PlaidError> {
 }
 
 pub(super) fn remove(request: &Request<'_>) -> Result<Answer, PlaidError> {
-    let item = request.item()?;
+    let item = request.item_to_remove()?;
     if request.text("reason_note")?.is_some_and(|note| note.chars().count() > NOTE_CHARACTERS) {
         return Err(PlaidError::invalid_field("reason_note must have at most 512 characters"));
     }

@@ -22,7 +22,8 @@ pub(super) fn get(request: &Request<'_>) -> Result<Answer, PlaidError> {
     let filtered = options.get("account_ids").is_some_and(Value::is_array);
     let indexes = request.account_indexes(item)?;
     request.engine.item(item, |item, book| {
-        let owed = |index: usize| item.accounts[index].plan.portfolio.liability.as_ref();
+        let portfolios = item.portfolios();
+        let owed = |index: usize| portfolios[index].liability.as_ref();
         if !filtered && indexes.iter().all(|index| owed(*index).is_none()) {
             let why = "no valid liability accounts were found for this item";
             return Err(PlaidError::new("ITEM_ERROR", "NO_LIABILITY_ACCOUNTS", why));

@@ -44,6 +44,10 @@ pub(super) fn create(request: &Request<'_>) -> Result<Answer, PlaidError> {
     if update_of.is_none() && PRODUCT_LISTS.iter().all(|list| request.list(list).is_empty()) {
         return Err(PlaidError::missing(&["products"]));
     }
+    if products.iter().any(|product| product == "statements") {
+        super::sandbox::statement_span(request.get("statements"))?
+            .ok_or_else(|| PlaidError::missing(&["statements"]))?;
+    }
     let days = request.get("transactions").and_then(|part| part.get("days_requested"));
     if let Some(days) = days.filter(|days| !days.is_null()) {
         super::request::bounded("transactions.days_requested", days, (1, MAXIMUM_DAYS))?;

@@ -131,7 +131,7 @@ impl<'a> Stream<'a> {
     }
 
     fn is_inflow(&self) -> bool {
-        self.events.iter().any(|event| event.plan.amount.is_sign_negative())
+        self.events.first().is_some_and(|event| event.plan.amount.is_sign_negative())
     }
 
     fn json(&self, item: &Item, version: &str, today: Date) -> Value {

@@ -6,6 +6,7 @@ use hyper::{HeaderMap, header};
 use jiff::civil::Date;
 use serde_json::{Map, Value};
 
+use crate::book::Stage;
 use crate::contract;
 use crate::engine::Engine;
 use crate::error::PlaidError;
@@ -44,7 +45,8 @@ impl<'a> Request<'a> {
         headers: &HeaderMap,
         body: &[u8],
     ) -> Result<Self, PlaidError> {
-        let fields = decode(headers, body)?;
+        let mut fields = decode(headers, body)?;
+        drop_nulls(path, &mut fields);
         if path != OPEN_PATH {
             check_credentials(engine, headers, &fields)?;
         }
@@ -133,6 +135,15 @@ impl<'a> Request<'a> {
 
     /// The number of the live Item behind a token.
     pub(super) fn item_behind(&self, token: &str) -> Result<u64, PlaidError> {
+        self.find_item(token, false)
+    }
+
+    /// The Item to be removed, which may have been withdrawn by its person.
+    pub(super) fn item_to_remove(&self) -> Result<u64, PlaidError> {
+        self.find_item(self.required_text("access_token")?, true)
+    }
+
+    fn find_item(&self, token: &str, may_be_revoked: bool) -> Result<u64, PlaidError> {
         let refuse = |why: &str| PlaidError::invalid_input("INVALID_ACCESS_TOKEN", why);
         let environment = token.strip_prefix("access-").and_then(|rest| rest.split_once('-'));
         match environment {
@@ -147,12 +158,14 @@ impl<'a> Request<'a> {
             Some(_) => {
                 let found = self.engine.read(|world| {
                     let number = world.item_of(token)?;
-                    Some((number, world.items[&number].is_live()))
+                    let item = &world.items[&number];
+                    Some((number, item.removed, item.revoked))
                 });
                 match found {
                     None => Err(refuse("could not find matching access token")),
-                    Some((_, false)) => Err(PlaidError::item_not_found()),
-                    Some((number, true)) => Ok(number),
+                    Some((_, true, _)) => Err(PlaidError::item_not_found()),
+                    Some((_, false, true)) if !may_be_revoked => Err(PlaidError::revoked()),
+                    Some((number, ..)) => Ok(number),
                 }
             }
         }
@@ -172,11 +185,26 @@ impl<'a> Request<'a> {
         if !institutions::PRODUCTS.contains(&product) {
             return Err(PlaidError::product_not_supported(product));
         }
-        if !self.engine.read(|world| world.items[&number].has(product)) {
+        if product == "transactions" {
+            self.start_transactions(number, None)?;
+        } else if !self.engine.read(|world| world.items[&number].has(product)) {
             let add = Command::AddProduct { item: number, product: product.to_owned() };
             self.engine.run(&add)?;
         }
         Ok(number)
+    }
+
+    /// Turns transactions on, if they are off, and loads the history.
+    pub(super) fn start_transactions(
+        &self,
+        item: u64,
+        days_requested: Option<i64>,
+    ) -> Result<(), PlaidError> {
+        if self.engine.read(|world| world.items[&item].stage == Stage::Off) {
+            self.engine.run(&Command::StartTransactions { item, days_requested })?;
+            self.engine.load_history(item);
+        }
+        Ok(())
     }
 
     /// Indexes of the accounts the request is about: those of `options.account_ids`, else all.
@@ -185,13 +213,21 @@ impl<'a> Request<'a> {
         let wanted = options.get("account_ids").filter(|value| !value.is_null());
         let indexes = self.engine.read(|world| {
             let item = &world.items[&item];
-            let Some(wanted) = wanted.and_then(Value::as_array) else {
+            let wanted = wanted.and_then(Value::as_array).filter(|wanted| !wanted.is_empty());
+            let Some(wanted) = wanted else {
                 return Ok(item.shared().collect::<Vec<usize>>());
             };
             let find =
                 |id: &Value| item.shared().find(|i| id == item.accounts[*i].account_id.as_str());
             let unknown = || PlaidError::invalid_field("one or more of the account IDs is invalid");
-            wanted.iter().map(|id| find(id).ok_or_else(unknown)).collect()
+            let mut indexes = Vec::new();
+            for id in wanted {
+                let index = find(id).ok_or_else(unknown)?;
+                if !indexes.contains(&index) {
+                    indexes.push(index);
+                }
+            }
+            Ok(indexes)
         })?;
         if indexes.is_empty() {
             let why = "no valid accounts were found for this item";
@@ -213,6 +249,17 @@ impl<'a> Request<'a> {
     }
 }
 
+/// Optional fields may be null, which says no more than leaving them out; but sync wants its
+/// options to be an object.
+fn drop_nulls(path: &str, fields: &mut Map<String, Value>) {
+    fields.retain(|name, value| {
+        if let Value::Object(inner) = value {
+            drop_nulls("", inner);
+        }
+        !value.is_null() || path == "/transactions/sync" && name == "options"
+    });
+}
+
 /// The texts of a list.
 pub(super) fn texts(list: Option<&Value>) -> Vec<String> {
     let entries = list.and_then(Value::as_array).into_iter().flatten();
@@ -224,6 +271,12 @@ fn check_credentials(
     headers: &HeaderMap,
     fields: &Map<String, Value>,
 ) -> Result<(), PlaidError> {
+    for (name, header) in [("client_id", "plaid-client-id"), ("secret", "plaid-secret")] {
+        let of_body = fields.get(name).filter(|_| !headers.contains_key(header));
+        if of_body.is_some_and(|value| !value.is_string()) {
+            return Err(PlaidError::invalid_field(format!("{name} must be a string")));
+        }
+    }
     let given = |name: &'static str, header: &str| {
         let of_body = fields.get(name).and_then(Value::as_str);
         of_body.or_else(|| headers.get(header).and_then(|value| value.to_str().ok()))

@@ -10,7 +10,8 @@ use super::{Answer, done};
 use crate::book::{Insertion, Stage};
 use crate::error::PlaidError;
 use crate::institutions;
-use crate::item::{Item, MAXIMUM_DAYS, NewItem, day};
+use crate::item::{Item, MAXIMUM_DAYS, NewItem, day, iso_code};
+use crate::people::is_amount;
 use crate::world::{Command, pending_disconnect, sync_flags};
 
 /// Products that an Item can be initialised with.
@@ -83,7 +84,7 @@ pub(super) fn checked_products(products: Vec<String>) -> Result<Vec<String>, Pla
 }
 
 /// The months of statements asked for.
-fn statement_span(options: Option<&Value>) -> Result<Option<(Date, Date)>, PlaidError> {
+pub(super) fn statement_span(options: Option<&Value>) -> Result<Option<(Date, Date)>, PlaidError> {
     let Some(options) = options.filter(|options| !options.is_null()) else { return Ok(None) };
     let date = |name: &str| options[name].as_str().and_then(|text| text.parse::<Date>().ok());
     match (date("start_date"), date("end_date")) {
@@ -187,6 +188,11 @@ fn insertion(
     };
     let amount = row["amount"].to_string();
     let amount = amount.parse().or_else(|_| Decimal::from_scientific(&amount));
+    let amount = amount.ok().filter(|amount| is_amount(*amount));
+    let currency = row["iso_currency_code"].as_str().unwrap_or("USD");
+    if iso_code(currency).is_none() {
+        return Err(PlaidError::invalid_field("iso_currency_code must be three capital letters"));
+    }
     let account = match row["account_id"].as_str() {
         Some(account_id) => request.account_index(item, account_id)?,
         None => usual_account(request, item)?,
@@ -202,8 +208,8 @@ fn insertion(
         account,
         transacted: date("date_transacted")?,
         posted: date("date_posted")?,
-        amount: amount.map_err(|_| PlaidError::invalid_field("amount is out of range"))?,
-        currency: row["iso_currency_code"].as_str().unwrap_or("USD").to_owned(),
+        amount: amount.ok_or_else(|| PlaidError::invalid_field("amount is out of range"))?,
+        currency: currency.to_owned(),
         description: row["description"].as_str().unwrap_or_default().to_owned(),
     })
 }

@@ -51,7 +51,9 @@ pub(super) fn sync(request: &Request<'_>) -> Result<Answer, PlaidError> {
     let days = days_requested(&options)?;
     let cursor = request.text("cursor")?.unwrap_or_default().to_owned();
     let item = request.healthy_item()?;
-    let account = account_id.map(|id| request.account_index(item, id)).transpose()?;
+    let unknown = |_| PlaidError::invalid_field("options.account_id is not of this item");
+    let account =
+        account_id.map(|id| request.account_index(item, id).map_err(unknown)).transpose()?;
     begin(request, item, days)?;
     let (stream, ready) = request.engine.read(|world| {
         let own = &world.items[&item];
@@ -92,7 +94,8 @@ pub(super) fn get(request: &Request<'_>) -> Result<Answer, PlaidError> {
     let days = days_requested(&options)?;
     let item = request.healthy_item()?;
     let indexes = request.account_indexes(item)?;
-    begin_quietly(request, item, days)?;
+    // A list call turns transactions on, too, but arms no webhooks of sync.
+    request.start_transactions(item, days)?;
     request.engine.item(item, |item, book| {
         if item.stage < Stage::Initial {
             return Err(PlaidError::product_not_ready());
@@ -147,15 +150,6 @@ fn begin(request: &Request<'_>, item: u64, days_requested: Option<i64>) -> Resul
         request.engine.run(&Command::CallSync { item, days_requested })?;
     }
     if off {
-        request.engine.load_history(item);
-    }
-    Ok(())
-}
-
-/// A list call turns transactions on, too, but arms no webhooks of sync.
-fn begin_quietly(request: &Request<'_>, item: u64, days: Option<i64>) -> Result<(), PlaidError> {
-    if request.engine.read(|world| world.items[&item].stage == Stage::Off) {
-        request.engine.run(&Command::StartTransactions { item, days_requested: days })?;
         request.engine.load_history(item);
     }
     Ok(())

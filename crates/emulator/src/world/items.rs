@@ -40,7 +40,7 @@ impl World {
             let share = Happening::Share(item.sharing());
             self.books.happen((number, &item.life, &mut item.log), day(at), share);
         }
-        let notices = self.invalidate_older(&item, new);
+        let notices = self.invalidate_older(at, &item, new);
         let public_token = draw::token(self.seed, "public", number);
         self.items.insert(number, item);
         self.public_tokens.insert(public_token.clone(), (number, at));
@@ -54,7 +54,10 @@ impl World {
     }
 
     /// Some banks let a login be linked once: the older Item dies.
-    fn invalidate_older(&mut self, item: &Item, new: &NewItem) -> Vec<Notice> {
+    fn invalidate_older(&mut self, at: Timestamp, item: &Item, new: &NewItem) -> Vec<Notice> {
+        if item.institution.relink == Relink::Harmless {
+            return Vec::new();
+        }
         let kills = |older: &Item| match item.institution.relink {
             Relink::Harmless => false,
             Relink::Always => true,
@@ -65,8 +68,7 @@ impl World {
         let dying: Vec<u64> = self.items.iter().filter(dying).map(|(number, _)| *number).collect();
         let mut notices = Vec::new();
         for number in dying {
-            self.change(number, |item| item.login_required = true);
-            notices.extend(self.notify_login_required(number));
+            notices.extend(self.break_login(at, number));
         }
         notices
     }
@@ -116,15 +118,20 @@ impl World {
                     PlaidError::invalid_input("INVALID_PUBLIC_TOKEN", why)
                 },
             )?;
+        if !self.items[number].is_live() {
+            return Err(PlaidError::item_not_found());
+        }
         let access_token = self.items[number].access_token.clone();
         self.by_token.insert(access_token.clone(), *number);
         Ok(Outcome { token: Some(access_token), item: Some(*number), ..Outcome::default() })
     }
 
     /// A new public token of an Item, as older applications use for update mode.
-    pub(crate) fn public_token(&self, number: u64) -> Option<&str> {
-        let own = self.public_tokens.iter().find(|(_, (item, _))| *item == number);
-        own.map(|(token, _)| token.as_str())
+    pub(super) fn create_public_token(&mut self, at: Timestamp, number: u64) -> Outcome {
+        self.next_token += 1;
+        let token = draw::token(self.seed, "public", format!("{number}/{}", self.next_token));
+        self.public_tokens.insert(token.clone(), (number, at));
+        Outcome { token: Some(token), item: Some(number), ..Outcome::default() }
     }
 
     pub(super) fn rotate(&mut self, number: u64) -> Outcome {
@@ -140,7 +147,7 @@ impl World {
 
     pub(super) fn break_login(&mut self, at: Timestamp, number: u64) -> Vec<Notice> {
         // What happened before is still shown.
-        let mut notices = self.happen(at, number, Happening::Pass);
+        let mut notices = self.pass(at, number);
         self.change(number, |item| item.login_required = true);
         notices.extend(self.notify_login_required(number));
         notices
@@ -162,16 +169,17 @@ impl World {
             item.log_in(at);
             let Some(chosen) = chosen else { return };
             for (index, account) in item.accounts.iter_mut().enumerate() {
-                account.standing = match chosen.contains(&index) {
-                    true => Standing::Shared,
-                    false => Standing::Unshared,
+                account.standing = match (chosen.contains(&index), account.standing) {
+                    (true, _) => Standing::Shared,
+                    (false, Standing::Revoked) => Standing::Revoked,
+                    (false, _) => Standing::Unshared,
                 };
             }
         });
         let Some(item) = self.items.get(&number) else { return Vec::new() };
-        let what =
-            if chosen.is_some() { Happening::Share(item.sharing()) } else { Happening::Pass };
-        self.happen(at, number, what)
+        // An account may have been withdrawn while the login was broken.
+        let share = Happening::Share(item.sharing());
+        self.happen(at, number, share)
     }
 
     pub(super) fn revoke_account(

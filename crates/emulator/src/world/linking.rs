@@ -44,7 +44,13 @@ impl World {
     /// A step of a person in hosted Link.
     pub(super) fn link(&mut self, at: Timestamp, token: &str, step: &LinkStep) -> Outcome {
         let Some(mut link) = self.links.remove(token) else { return Outcome::default() };
-        let number = link.update_of.unwrap_or(self.next_item);
+        // Two people who link at the same time are two people.
+        let reserved = link.update_of.or(link.item);
+        let number = reserved.unwrap_or(self.next_item);
+        if reserved.is_none() {
+            link.item = Some(number);
+            self.next_item += 1;
+        }
         let updating = link.update_of.and_then(|number| self.items.get(&number));
         let updating = updating.map(|item| {
             let plans = item.accounts.iter().map(|account| account.plan.clone()).collect();
@@ -74,12 +80,16 @@ impl World {
             }
             let chosen = link.chooses_accounts().then_some(chosen);
             for product in link.list("products") {
-                self.change(number, |item| item.add_product(&product));
+                self.change(number, |item| match product.as_str() {
+                    "transactions" => item.start_transactions(None),
+                    other => item.add_product(other),
+                });
             }
             let mut notices = self.repair(at, number, chosen);
             link.complete(at, None);
             notices.extend(self.link_notices(link));
-            return Outcome { item: Some(number), notices, ..Outcome::default() };
+            let load = self.loading(number);
+            return Outcome { item: Some(number), load, notices, ..Outcome::default() };
         }
         let Some(new) = new_item(link, chosen) else { return Outcome::default() };
         match self.create_item_as(at, number, &new) {

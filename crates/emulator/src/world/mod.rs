@@ -15,8 +15,10 @@ use serde_json::{Value, json};
 use crate::book::{Book, Books, Changes, Happening, Insertion, Stage};
 use crate::clock::Clock;
 use crate::error::PlaidError;
-use crate::item::{Aged, Item, NewItem, day};
+use crate::item::{Aging, Item, NewItem, day};
 use crate::link::{LinkStep, LinkToken};
+
+const DAY_SECONDS: i64 = 24 * 3_600;
 
 /// Everything that can happen to a world. `item` is the number of an Item.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -31,6 +33,10 @@ pub(crate) enum Command {
     },
     Exchange {
         public_token: String,
+    },
+    /// A new public token of an Item there is.
+    CreatePublicToken {
+        item: u64,
     },
     Rotate {
         item: u64,
@@ -127,6 +133,49 @@ pub(crate) enum Command {
     Run {
         real: Timestamp,
     },
+    /// Whether logins end thirty days after they were entered.
+    EndLogins {
+        end: bool,
+    },
+}
+
+impl Command {
+    /// The Item it is about, if it is about one.
+    fn item(&self) -> Option<u64> {
+        match self {
+            Self::Rotate { item }
+            | Self::Remove { item }
+            | Self::CreatePublicToken { item }
+            | Self::SetWebhook { item, .. }
+            | Self::AddProduct { item, .. }
+            | Self::CallSync { item, .. }
+            | Self::StartTransactions { item, .. }
+            | Self::Load { item, .. }
+            | Self::Refresh { item }
+            | Self::Purchase { item }
+            | Self::Insert { item, .. }
+            | Self::ResetLogin { item }
+            | Self::Repair { item, .. }
+            | Self::RepairElsewhere { item }
+            | Self::EndConsent { item }
+            | Self::Revoke { item }
+            | Self::RevokeAccount { item, .. }
+            | Self::OpenAccount { item }
+            | Self::Verify { item, .. }
+            | Self::RefreshStatements { item, .. }
+            | Self::NoteWebhook { item, .. } => Some(*item),
+            Self::CreateItem(_)
+            | Self::Populate { .. }
+            | Self::Exchange { .. }
+            | Self::CreateUser { .. }
+            | Self::CreateLinkToken { .. }
+            | Self::Link { .. }
+            | Self::Advance { .. }
+            | Self::Freeze { .. }
+            | Self::Run { .. }
+            | Self::EndLogins { .. } => None,
+        }
+    }
 }
 
 /// A webhook to be sent.
@@ -214,9 +263,20 @@ impl World {
         (item, book)
     }
 
-    /// Lets the days up to now pass for an Item, and tells who wants to know.
+    /// Lets the time up to now pass for an Item, and tells who wants to know. What comes of it
+    /// depends on the time alone, not on who looked before.
     pub(crate) fn pass(&mut self, at: Timestamp, number: u64) -> Vec<Notice> {
-        let mut notices = self.age(at, number);
+        let mut notices = Vec::new();
+        let logins_end = self.logins_end;
+        while let Some((instant, aging)) = self
+            .items
+            .get(&number)
+            .and_then(|item| item.next_event(logins_end))
+            .filter(|(instant, _)| *instant <= at)
+        {
+            notices.extend(self.happen(instant, number, Happening::Pass));
+            notices.extend(self.age(number, aging));
+        }
         notices.extend(self.happen(at, number, Happening::Pass));
         notices
     }
@@ -227,7 +287,9 @@ impl World {
         at: Timestamp,
         command: &Command,
     ) -> Result<Outcome, PlaidError> {
+        let passed = command.item().map(|item| self.pass(at, item));
         let mut outcome = self.carry_out(at, command)?;
+        outcome.notices.splice(0..0, passed.into_iter().flatten());
         if let Command::Advance { seconds } = command {
             let later = at.saturating_add(SignedDuration::from_secs(*seconds)).unwrap_or(at);
             outcome.notices.extend(self.pass_all(later));
@@ -252,6 +314,8 @@ impl World {
             Command::Advance { seconds } => self.clock.step(SignedDuration::from_secs(*seconds)),
             Command::Freeze { at } => self.clock.freeze(*at),
             Command::Run { real } => self.clock.run(*real),
+            Command::EndLogins { end } => self.logins_end = *end,
+            Command::CreatePublicToken { item } => return Ok(self.create_public_token(at, *item)),
             Command::Load { item, stage } => return told(self.load(at, *item, *stage)),
             Command::Refresh { item } => return told(self.happen(at, *item, Happening::Refresh)),
             Command::Purchase { item } => {
@@ -262,9 +326,19 @@ impl World {
                 let rows: Arc<[Insertion]> = rows.clone().into();
                 return told(self.happen(at, *item, Happening::Insert(rows)));
             }
+            Command::Repair { item, accounts } => {
+                let notices = self.repair(at, *item, accounts.as_deref());
+                return Ok(Outcome { notices, load: self.loading(*item), ..Outcome::default() });
+            }
             of_item => return told(self.change_item(at, of_item)),
         }
         Ok(Outcome::default())
+    }
+
+    /// The Item, if its history is still to be loaded.
+    pub(crate) fn loading(&self, number: u64) -> Option<u64> {
+        let stage = self.items.get(&number)?.stage;
+        matches!(stage, Stage::NotReady | Stage::Initial).then_some(number)
     }
 
     /// Commands that change the state of one Item.
@@ -287,9 +361,6 @@ impl World {
                 self.change(*item, |item| item.start_transactions(*days_requested));
             }
             Command::ResetLogin { item } => return self.break_login(at, *item),
-            Command::Repair { item, accounts } => {
-                return self.repair(at, *item, accounts.as_deref());
-            }
             Command::RepairElsewhere { item } => {
                 let mut notices = self.notify(*item, "ITEM", "LOGIN_REPAIRED", json!({}));
                 notices.extend(self.repair(at, *item, None));
@@ -297,7 +368,7 @@ impl World {
             }
             Command::EndConsent { item } => {
                 self.change(*item, |item| item.end_consent(at));
-                return self.age(at, *item);
+                return self.pass(at, *item);
             }
             Command::Revoke { item } => {
                 let body = json!({ "error": null });
@@ -336,10 +407,11 @@ impl World {
         let Some(item) = self.items.get_mut(&number).filter(|item| item.is_healthy()) else {
             return Vec::new();
         };
+        let passing = matches!(what, Happening::Pass);
         let happened = self.books.happen((number, &item.life, &mut item.log), day(at), what);
         let Some(changes) = happened else { return Vec::new() };
         if item.stage >= Stage::Initial {
-            item.last_update = Some(at);
+            item.last_update = Some(if passing { midnight(at) } else { at });
         }
         self.tell(number, &changes)
     }
@@ -391,28 +463,26 @@ impl World {
         for number in numbers {
             if self.items[&number].webhook.is_some() {
                 notices.extend(self.pass(at, number));
-            } else {
-                self.age(at, number);
             }
         }
         notices
     }
 
     /// What time alone does to the login and the consent of an Item.
-    fn age(&mut self, at: Timestamp, number: u64) -> Vec<Notice> {
-        let logins_end = self.logins_end;
+    fn age(&mut self, number: u64, aging: Aging) -> Vec<Notice> {
         let Some(item) = self.items.get_mut(&number) else { return Vec::new() };
-        let european = item.institution.is_european();
-        match item.age(at, logins_end) {
-            None => Vec::new(),
-            Some(Aged::LoginEnded(end)) => self.break_login(end, number),
-            Some(Aged::ConsentEnding(end)) if european => {
-                let body = json!({ "consent_expiration_time": end.to_string() });
-                self.notify(number, "ITEM", "PENDING_EXPIRATION", body)
+        match aging {
+            Aging::LoginEnds => {
+                item.login_required = true;
+                self.notify_login_required(number)
             }
-            Some(Aged::ConsentEnding(end)) => {
-                let body = pending_disconnect(end);
-                self.notify(number, "ITEM", "PENDING_DISCONNECT", body)
+            Aging::ConsentEndsSoon(end) => {
+                item.warned = true;
+                if item.institution.is_european() {
+                    let body = json!({ "consent_expiration_time": end.to_string() });
+                    return self.notify(number, "ITEM", "PENDING_EXPIRATION", body);
+                }
+                self.notify(number, "ITEM", "PENDING_DISCONNECT", pending_disconnect(end))
             }
         }
     }
@@ -437,6 +507,12 @@ impl World {
         body["webhook_type"] = json!(kind);
         vec![Notice { item: Some(number), url, body }]
     }
+}
+
+/// The beginning of an instant's day: when the bank was looked at for what merely passed.
+fn midnight(at: Timestamp) -> Timestamp {
+    let second = at.as_second();
+    Timestamp::from_second(second - second.rem_euclid(DAY_SECONDS)).unwrap_or(at)
 }
 
 /// The body of SYNC_UPDATES_AVAILABLE.

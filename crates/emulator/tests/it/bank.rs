@@ -187,6 +187,13 @@ impl Bank {
     }
 }
 
+/// Options of an emulator that is to be started by hand.
+pub(crate) fn options(change: impl FnOnce(&mut Options)) -> Options {
+    let mut options = Options::new(Arc::new(now), http());
+    change(&mut options);
+    options
+}
+
 #[expect(clippy::float_arithmetic, reason = "a second opinion on the ledger's minor units")]
 fn cents_of(amount: f64) -> i64 {
     (amount * 100.0).round() as i64

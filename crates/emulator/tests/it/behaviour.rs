@@ -135,7 +135,10 @@ async fn accounts_open_are_chosen_withdrawn_and_come_back() {
     }
 
     bank.act(&item_id, "revoke").await;
-    assert_eq!(code(&bank, "/item/get", json!({ "access_token": token })).await, "ITEM_NOT_FOUND");
+    let of_token = json!({ "access_token": token });
+    assert_eq!(code(&bank, "/item/get", of_token.clone()).await, "USER_PERMISSION_REVOKED");
+    bank.ok("/item/remove", of_token.clone()).await;
+    assert_eq!(code(&bank, "/item/get", of_token).await, "ITEM_NOT_FOUND");
 }
 
 #[tokio::test]

@@ -56,7 +56,11 @@ async fn every_fault_of_answers_is_seen_and_then_gone() {
     let (token, item_id) = bank.link("user_good", "pass_good").await;
     let calm = look(&bank, &token).await.json().unwrap();
     for (kind, name, _) in KINDS {
-        let fault = json!({ "kind": kind, "path": "/item/get", "item_id": item_id, "seconds": 1 });
+        let mut fault =
+            json!({ "kind": kind, "path": "/item/get", "item_id": item_id, "seconds": 1 });
+        if name == "item_error" {
+            fault["error_code"] = json!("INSTITUTION_DOWN");
+        }
         if name.starts_with("webhook_") || name == "mutation_during_pagination" {
             continue;
         }
@@ -66,12 +70,17 @@ async fn every_fault_of_answers_is_seen_and_then_gone() {
         let second = seen.took >= Duration::from_millis(900);
         let ok = match name {
             "rate_limit" => {
-                status == Some(429) && code == "RATE_LIMIT" && seen.headers["retry-after"] == "1"
+                let hint = seen.headers["retry-after"] == "1";
+                status == Some(429) && code == "ITEM_GET_LIMIT" && hint
             }
             "internal_server_error" => status == Some(500) && code == "INTERNAL_SERVER_ERROR",
             "bad_gateway" => status == Some(502) && seen.json().is_none(),
             "service_unavailable" => status == Some(503) && code == "PLANNED_MAINTENANCE",
             "html_error" => status == Some(503) && seen.headers["content-type"] == "text/html",
+            "item_error" => {
+                let kind = text(&seen.json().unwrap()["error_type"]);
+                code == "INSTITUTION_DOWN" && kind == "INSTITUTION_ERROR"
+            }
             "refuse" | "tls_error" => status.is_none(),
             "timeout_before" | "timeout_after" => status.is_none() && second,
             "truncated" => status == Some(200) && seen.body.is_err(),
@@ -100,7 +109,7 @@ async fn every_fault_of_answers_is_seen_and_then_gone() {
     }
     let calls = bank.get("calls").await;
     let struck = calls["calls"].as_array().unwrap().iter().filter(|call| !call["fault"].is_null());
-    assert_eq!(struck.count(), 16, "and each is noted with its call");
+    assert_eq!(struck.count(), 17, "and each is noted with its call");
 }
 
 #[tokio::test]
@@ -135,6 +144,11 @@ async fn faults_that_make_no_sense_are_refused_with_a_reason() {
         (json!({ "kind": "slow", "pgae": 1 }), "unknown field"),
         (json!({ "kind": "slow", "page": 1 }), "page belongs to"),
         (json!({ "kind": "webhook_lost", "path": "/item/get" }), "webhook_code"),
+        (json!({ "kind": "webhook_lost", "webhook_code": "SYNC_UPDATE" }), "none that is sent"),
+        (json!({ "kind": "slow", "path": "/item/gte" }), "none of Plaid's"),
+        (json!({ "kind": "slow", "seconds": 1_000_000 }), "at most"),
+        (json!({ "kind": "item_error" }), "error_code"),
+        (json!({ "kind": "mutation_during_pagination", "path": "/item/get" }), "sync only"),
     ] {
         let url = format!("{}/_emulator/faults", bank.emulator.url());
         let answer = bank.http.post(url).json(&fault).send().await.unwrap();

@@ -102,7 +102,7 @@ impl Caller {
     async fn step(&mut self, random: &mut ChaCha8Rng) {
         match random.random_range(0..14) {
             0..=3 => self.follow([3, 7, 50, 500][random.random_range(0..4)]).await,
-            4 | 5 => self.bank.advance(random.random_range(0..9)).await,
+            4 | 5 => self.bank.advance(random.random_range(0..40)).await,
             6 => {
                 let body = json!({ "access_token": self.token });
                 let _refreshed = self.call("/transactions/refresh", body).await;
@@ -128,8 +128,16 @@ impl Caller {
                 self.bank.fault(&json!({ "kind": kind, "path": path, "times": times })).await;
             }
             12 => {
-                let actions =
-                    ["purchase", "reset_login", "repair", "open_account", "revoke_account"];
+                let actions = [
+                    "purchase",
+                    "reset_login",
+                    "repair",
+                    "repair_elsewhere",
+                    "open_account",
+                    "revoke_account",
+                    "end_consent",
+                    "create_transaction",
+                ];
                 let action = actions[random.random_range(0..actions.len())];
                 self.bank.try_act(&self.item_id, action).await;
             }
