@@ -113,7 +113,7 @@ fn the_emulator_guide_works_as_printed() {
     for (kind, ..) in emulator::KINDS.map(|(_, name, what)| (name, what)) {
         assert!(told.contains(kind), "{kind}");
     }
-    assert_eq!(told.matches(r#"{"added":true}"#).count(), 3, "{told}");
+    assert_eq!(told.matches(r#"{"added":true}"#).count(), 4, "{told}");
     assert!(told.ends_with("{\"cleared\":true}\n"), "{told}");
 
     let populate = all.iter().find(|block| block.contains("populate")).unwrap();

@@ -64,6 +64,9 @@ struct Add {
     /// Seconds it lasts or hints at.
     #[arg(long)]
     seconds: Option<u64>,
+    /// Code of Plaid's error, for item_error.
+    #[arg(long)]
+    error_code: Option<String>,
 }
 
 impl Faults {
@@ -107,6 +110,7 @@ impl Add {
             "kind": self.kind, "path": self.path, "item_id": self.item_id,
             "webhook_code": self.webhook_code, "page": self.page, "times": self.times,
             "percent": self.percent, "seed": self.seed, "seconds": self.seconds,
+            "error_code": self.error_code,
         });
         let fault: Fault = serde_json::from_value(fault).with_context(|| {
             format!("{} is no fault; `selvedge emulator faults kinds` lists them", self.kind)
