@@ -52,7 +52,7 @@ impl Journal {
         }
         let kept = serde_json::from_str::<Header>(&line)?.seed;
         if kept != seed {
-            tracing::warn!(kept, asked = seed, "the data folder keeps its own seed");
+            tracing::info!(kept, asked = seed, "the data folder keeps its own seed");
         }
         let mut world = World::new(kept);
         loop {
