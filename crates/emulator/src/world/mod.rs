@@ -391,7 +391,7 @@ impl World {
             Command::NoteWebhook { item, code } => {
                 self.change(*item, |item| item.last_webhook = Some((at, code.clone())));
             }
-            _ => {}
+            other => debug_assert!(false, "{other:?} is carried out nowhere"),
         }
         Vec::new()
     }
