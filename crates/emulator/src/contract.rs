@@ -59,7 +59,7 @@ const WEBHOOKS: [(&str, &str, &str); 29] = [
 
 /// Where the versions contradict each other and the newer one is followed: the end of the older
 /// version's complaint, and why.
-const DIFFERENCES: [(&str, &str); 2] = [
+const DIFFERENCES: [(&str, &str); 3] = [
     (
         "canceled_investments_transactions is missing",
         "the older file has one l in the name, the newer two, and Plaid's guide two",
@@ -67,6 +67,10 @@ const DIFFERENCES: [(&str, &str); 2] = [
     (
         r#"reason must not be "INSTITUTION_TOKEN_EXPIRATION""#,
         "the older file knows INSTITUTION_MIGRATION only; the other reason came later",
+    ),
+    (
+        r#"error_type must not be "USER_ERROR""#,
+        "the older file's list of error types ends before those of the newer user model",
     ),
 ];
 
