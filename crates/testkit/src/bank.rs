@@ -100,6 +100,14 @@ impl Bank {
         self.control("faults", fault).await;
     }
 
+    /// The faults asked for, with how often each struck.
+    pub async fn faults(&self) -> Vec<Value> {
+        let url = format!("{}/_emulator/faults", self.url());
+        let answer = self.http.get(url).send().await.expect("an answer");
+        let answer: Value = answer.json().await.expect("JSON");
+        answer["faults"].as_array().expect("faults").clone()
+    }
+
     async fn control(&self, path: &str, body: &Value) {
         let url = format!("{}/_emulator/{path}", self.url());
         let answer = self.http.post(url).json(body).send().await.expect("an answer");

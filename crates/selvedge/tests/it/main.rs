@@ -9,6 +9,7 @@ mod demo;
 mod documents;
 mod durable;
 mod engines;
+mod fault_matrix;
 mod guides;
 mod identity;
 mod outside;
