@@ -70,6 +70,16 @@ impl PlaidError {
         Self { status: 500, ..Self::new("API_ERROR", "INTERNAL_SERVER_ERROR", why) }
     }
 
+    /// The person did not consent to the product in Link.
+    pub(crate) fn consent_required(product: &str) -> Self {
+        let product = product.to_uppercase();
+        let why = format!(
+            "client does not have user consent to access the PRODUCT_{product} product; collect \
+             it in Link's update mode"
+        );
+        Self::invalid_input("ADDITIONAL_CONSENT_REQUIRED", why)
+    }
+
     /// The person withdrew the Item.
     pub(crate) fn revoked() -> Self {
         Self::invalid_input(

@@ -40,6 +40,9 @@ pub(crate) struct NewItem {
     pub(crate) statements: Option<(Date, Date)>,
     /// The user of `/user/create` it belongs to.
     pub(crate) user_id: Option<String>,
+    /// The products its person consented to in Link; nobody asked where there was no Link.
+    #[serde(default)]
+    pub(crate) consented: Option<Vec<String>>,
 }
 
 /// Whether an account is the caller's to see.
@@ -71,6 +74,7 @@ pub(crate) struct Item {
     password: String,
     pub(crate) user_id: Option<String>,
     pub(crate) products: Vec<String>,
+    consented: Option<Vec<String>>,
     pub(crate) webhook: Option<String>,
     pub(crate) created_at: Timestamp,
     pub(crate) removed: bool,
@@ -138,6 +142,7 @@ impl Item {
             password: new.password.clone(),
             user_id: new.user_id.clone(),
             products: new.products.clone(),
+            consented: new.consented.clone(),
             webhook: new.webhook.clone(),
             created_at: at,
             removed: false,
@@ -170,6 +175,18 @@ impl Item {
     pub(crate) fn add_product(&mut self, product: &str) {
         if !self.has(product) {
             self.products.push(product.to_owned());
+        }
+    }
+
+    /// Whether its person lets the caller have the product.
+    pub(crate) fn consents_to(&self, product: &str) -> bool {
+        self.consented.as_ref().is_none_or(|own| own.iter().any(|own| own == product))
+    }
+
+    /// The person consents to more products, in update mode.
+    pub(crate) fn consent_to(&mut self, products: &[String]) {
+        if let Some(consented) = &mut self.consented {
+            consented.extend_from_slice(products);
         }
     }
 
@@ -263,7 +280,7 @@ impl Item {
             "available_products": available,
             "billed_products": self.products,
             "consent_expiration_time": self.consent_ends.map(|end| end.to_string()),
-            "consented_products": self.products,
+            "consented_products": self.consented.as_ref().unwrap_or(&self.products),
             "error": self.login_required.then(|| PlaidError::login_required().object()),
             "institution_id": self.institution.institution_id,
             "institution_name": self.institution.name,

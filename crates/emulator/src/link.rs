@@ -148,6 +148,20 @@ impl LinkToken {
         entries.filter_map(|entry| entry.as_str().map(str::to_owned)).collect()
     }
 
+    /// Every product a person consents to in this session.
+    pub(crate) fn consented(&self) -> Vec<String> {
+        let lists = [
+            "products",
+            "required_if_supported_products",
+            "optional_products",
+            "additional_consented_products",
+        ];
+        let mut products: Vec<String> = lists.iter().flat_map(|list| self.list(list)).collect();
+        products.sort_unstable();
+        products.dedup();
+        products
+    }
+
     /// A text of the request.
     pub(crate) fn text(&self, field: &str) -> Option<&str> {
         self.request[field].as_str()

@@ -142,6 +142,7 @@ fn create(engine: &Arc<Engine>, form: &Form) -> Result<(), crate::error::PlaidEr
         accounts: None,
         statements: None,
         user_id: None,
+        consented: None,
     };
     let made = engine.run(&Command::CreateItem(new))?;
     engine.run(&Command::Exchange { public_token: made.token.unwrap_or_default() })?;

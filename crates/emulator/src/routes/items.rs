@@ -90,6 +90,7 @@ pub(super) fn import(request: &Request<'_>) -> Result<Answer, PlaidError> {
         accounts: None,
         statements: None,
         user_id: None,
+        consented: None,
     };
     let made = request.engine.run(&Command::CreateItem(new))?;
     let public_token = made.token.unwrap_or_default();

@@ -185,6 +185,7 @@ impl<'a> Request<'a> {
         if !institutions::PRODUCTS.contains(&product) {
             return Err(PlaidError::product_not_supported(product));
         }
+        self.check_consent(number, product)?;
         if product == "transactions" {
             self.start_transactions(number, None)?;
         } else if !self.engine.read(|world| world.items[&number].has(product)) {
@@ -194,12 +195,21 @@ impl<'a> Request<'a> {
         Ok(number)
     }
 
+    /// Refuses a product that the Item's person did not consent to.
+    pub(super) fn check_consent(&self, item: u64, product: &str) -> Result<(), PlaidError> {
+        match self.engine.read(|world| world.items[&item].consents_to(product)) {
+            true => Ok(()),
+            false => Err(PlaidError::consent_required(product)),
+        }
+    }
+
     /// Turns transactions on, if they are off, and loads the history.
     pub(super) fn start_transactions(
         &self,
         item: u64,
         days_requested: Option<i64>,
     ) -> Result<(), PlaidError> {
+        self.check_consent(item, "transactions")?;
         if self.engine.read(|world| world.items[&item].stage == Stage::Off) {
             self.engine.run(&Command::StartTransactions { item, days_requested })?;
             self.engine.load_history(item);

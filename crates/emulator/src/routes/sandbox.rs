@@ -68,6 +68,7 @@ pub(super) fn create_public_token(request: &Request<'_>) -> Result<Answer, Plaid
         accounts: None,
         statements,
         user_id,
+        consented: None,
     };
     let outcome = request.engine.run(&Command::CreateItem(new))?;
     Ok(json!({ "public_token": outcome.token }).into())

@@ -54,6 +54,7 @@ pub(super) fn sync(request: &Request<'_>) -> Result<Answer, PlaidError> {
     let unknown = |_| PlaidError::invalid_field("options.account_id is not of this item");
     let account =
         account_id.map(|id| request.account_index(item, id).map_err(unknown)).transpose()?;
+    request.check_consent(item, "transactions")?;
     begin(request, item, days)?;
     let (stream, ready) = request.engine.read(|world| {
         let own = &world.items[&item];

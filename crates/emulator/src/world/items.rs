@@ -92,6 +92,7 @@ impl World {
                 accounts: None,
                 statements: None,
                 user_id: None,
+                consented: None,
             };
             let outcome = self.create_item(at, &new)?;
             self.exchange(at, &outcome.token.unwrap_or_default())?;

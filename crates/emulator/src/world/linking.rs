@@ -79,6 +79,8 @@ impl World {
                 return Outcome::default();
             }
             let chosen = link.chooses_accounts().then_some(chosen);
+            let consented = link.consented();
+            self.change(number, |item| item.consent_to(&consented));
             for product in link.list("products") {
                 self.change(number, |item| match product.as_str() {
                     "transactions" => item.start_transactions(None),
@@ -141,6 +143,7 @@ fn new_item(link: &LinkToken, chosen: &[usize]) -> Option<NewItem> {
         accounts: Some(chosen.to_vec()),
         statements: date("start_date").zip(date("end_date")),
         user_id: link.user_id.clone(),
+        consented: Some(link.consented()),
     })
 }
 

@@ -211,6 +211,35 @@ async fn update_mode_of_an_item_that_is_gone_does_not_pretend() {
 }
 
 #[tokio::test]
+async fn what_a_person_did_not_consent_to_needs_update_mode() {
+    let bank = Bank::start(50, None).await;
+    let more = json!({
+        "products": ["transactions"], "additional_consented_products": ["auth"],
+        "institution_id": "ins_109508",
+    });
+    let link = link_token(&bank, more).await;
+    step(&bank, &link, "step=sign_in&username=user_good&password=pass_good").await;
+    step(&bank, &link, "step=choose&account=0").await;
+    let added = session(&bank, &link).await["on_success"]["public_token"].clone();
+    let linked = bank.ok("/item/public_token/exchange", json!({ "public_token": added })).await;
+    let of_token = json!({ "access_token": linked["access_token"] });
+    bank.ok("/transactions/sync", of_token.clone()).await;
+    bank.ok("/auth/get", of_token.clone()).await;
+    let (_, error) = bank.call("/identity/get", of_token.clone()).await;
+    assert_eq!(text(&error["error_code"]), "ADDITIONAL_CONSENT_REQUIRED");
+
+    let more = json!({
+        "access_token": linked["access_token"], "additional_consented_products": ["identity"],
+    });
+    let link = link_token(&bank, more).await;
+    step(&bank, &link, "step=sign_in&username=user_good&password=pass_good").await;
+    bank.ok("/identity/get", of_token.clone()).await;
+    let item = bank.ok("/item/get", of_token).await;
+    let consented = item["item"]["consented_products"].as_array().unwrap();
+    assert!(consented.contains(&json!("identity")) && !consented.contains(&json!("assets")));
+}
+
+#[tokio::test]
 async fn a_challenge_has_its_bounds_whoever_writes_it() {
     let bank = Bank::start(48, None).await;
     let more = json!({ "products": ["transactions"], "institution_id": "ins_109508" });
