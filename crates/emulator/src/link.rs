@@ -20,6 +20,14 @@ const EMAIL_DAYS: i64 = 7;
 const SMS_DAYS: i64 = 1;
 const LONGEST_SECONDS: i64 = 21 * 24 * 3_600;
 
+/// Fields of a link token's request that name products.
+pub(crate) const PRODUCT_LISTS: [&str; 4] = [
+    "products",
+    "required_if_supported_products",
+    "optional_products",
+    "additional_consented_products",
+];
+
 /// A link token and what came of it.
 #[derive(Debug)]
 pub(crate) struct LinkToken {
@@ -150,13 +158,8 @@ impl LinkToken {
 
     /// Every product a person consents to in this session.
     pub(crate) fn consented(&self) -> Vec<String> {
-        let lists = [
-            "products",
-            "required_if_supported_products",
-            "optional_products",
-            "additional_consented_products",
-        ];
-        let mut products: Vec<String> = lists.iter().flat_map(|list| self.list(list)).collect();
+        let lists = PRODUCT_LISTS.iter();
+        let mut products: Vec<String> = lists.flat_map(|list| self.list(list)).collect();
         products.sort_unstable();
         products.dedup();
         products

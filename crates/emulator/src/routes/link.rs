@@ -8,21 +8,13 @@ use super::sandbox::checked_url;
 use crate::error::PlaidError;
 use crate::institutions;
 use crate::item::MAXIMUM_DAYS;
-use crate::link::LinkToken;
+use crate::link::{LinkToken, PRODUCT_LISTS};
 use crate::world::Command;
 
 /// Languages Link speaks.
 const LANGUAGES: [&str; 18] = [
     "da", "nl", "en", "et", "fr", "de", "ht", "hi", "it", "lv", "lt", "nb", "pl", "pt", "ro", "es",
     "sv", "vi",
-];
-
-/// Fields that name products for a new Item.
-const PRODUCT_LISTS: [&str; 4] = [
-    "products",
-    "required_if_supported_products",
-    "optional_products",
-    "additional_consented_products",
 ];
 
 pub(super) fn create(request: &Request<'_>) -> Result<Answer, PlaidError> {

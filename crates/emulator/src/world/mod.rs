@@ -330,6 +330,11 @@ impl World {
                 let notices = self.repair(at, *item, accounts.as_deref());
                 return Ok(Outcome { notices, load: self.loading(*item), ..Outcome::default() });
             }
+            Command::RepairElsewhere { item } => {
+                let mut notices = self.notify(*item, "ITEM", "LOGIN_REPAIRED", json!({}));
+                notices.extend(self.repair(at, *item, None));
+                return Ok(Outcome { notices, load: self.loading(*item), ..Outcome::default() });
+            }
             of_item => return told(self.change_item(at, of_item)),
         }
         Ok(Outcome::default())
@@ -361,11 +366,6 @@ impl World {
                 self.change(*item, |item| item.start_transactions(*days_requested));
             }
             Command::ResetLogin { item } => return self.break_login(at, *item),
-            Command::RepairElsewhere { item } => {
-                let mut notices = self.notify(*item, "ITEM", "LOGIN_REPAIRED", json!({}));
-                notices.extend(self.repair(at, *item, None));
-                return notices;
-            }
             Command::EndConsent { item } => {
                 self.change(*item, |item| item.end_consent(at));
                 return self.pass(at, *item);

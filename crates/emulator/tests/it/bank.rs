@@ -115,13 +115,7 @@ impl Bank {
         loop {
             let body = json!({ "access_token": token, "cursor": cursor, "count": count });
             let page = self.ok("/transactions/sync", body).await;
-            let changed = [&page["added"], &page["modified"]];
-            for row in changed.into_iter().flat_map(|part| part.as_array().unwrap()) {
-                rows.insert(text(&row["transaction_id"]), row.clone());
-            }
-            for row in page["removed"].as_array().unwrap() {
-                rows.remove(&text(&row["transaction_id"]));
-            }
+            apply(&page, rows);
             cursor = text(&page["next_cursor"]);
             if page["has_more"] == json!(false) {
                 return cursor;
@@ -184,6 +178,17 @@ impl Bank {
             let cents: f64 = row["amount"].as_f64().unwrap();
             assert_eq!(event["amount_minor"].as_i64().unwrap(), cents_of(cents), "{event}");
         }
+    }
+}
+
+/// Applies a page of changes to the rows a caller has.
+pub(crate) fn apply(page: &Value, rows: &mut Rows) {
+    let changed = [&page["added"], &page["modified"]];
+    for row in changed.into_iter().flat_map(|part| part.as_array().unwrap()) {
+        rows.insert(text(&row["transaction_id"]), row.clone());
+    }
+    for row in page["removed"].as_array().unwrap() {
+        rows.remove(&text(&row["transaction_id"]));
     }
 }
 

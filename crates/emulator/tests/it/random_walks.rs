@@ -5,7 +5,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
-use crate::bank::{Bank, Rows, http, text};
+use crate::bank::{Bank, Rows, apply, http, text};
 
 /// How many sequences are walked; each twice.
 const SEQUENCES: u64 = 2_000;
@@ -83,13 +83,7 @@ impl Caller {
                 _ => {}
             }
             failures -= 1;
-            let changed = [&page["added"], &page["modified"]];
-            for row in changed.into_iter().flat_map(|part| part.as_array().unwrap()) {
-                rows.insert(text(&row["transaction_id"]), row.clone());
-            }
-            for row in page["removed"].as_array().unwrap() {
-                rows.remove(&text(&row["transaction_id"]));
-            }
+            apply(&page, &mut rows);
             cursor = text(&page["next_cursor"]);
             if page["has_more"] == json!(false) {
                 (self.rows, self.cursor) = (rows, cursor);

@@ -135,23 +135,25 @@ async fn a_warning_is_sent_even_if_time_jumps_over_it() {
 
 #[tokio::test]
 async fn a_broken_login_does_not_stop_a_history_that_was_loading() {
-    let bank = Bank::start_with(|options| {
-        options.initial_delay = std::time::Duration::from_millis(200);
-    })
-    .await;
-    let receiver = Receiver::start().await;
-    let (token, item_id) = bank.link("user_good", "pass_good").await;
-    bank.act(&item_id, "reset_login").await;
-    // A later Item with the same delays is loaded: the first one's stages came and found the login
-    // broken.
-    bank.link_to(&receiver.url).await;
-    receiver.wait_for(2).await;
-    bank.act(&item_id, "repair").await;
-    let webhook = json!({ "access_token": token, "webhook": receiver.url });
-    bank.ok("/item/webhook/update", webhook).await;
-    receiver.wait_for(5).await;
-    let page = bank.ok("/transactions/sync", json!({ "access_token": token })).await;
-    assert_eq!(page["transactions_update_status"], "HISTORICAL_UPDATE_COMPLETE");
+    for repair in ["repair", "repair_elsewhere"] {
+        let bank = Bank::start_with(|options| {
+            options.initial_delay = std::time::Duration::from_millis(200);
+        })
+        .await;
+        let receiver = Receiver::start().await;
+        let (token, item_id) = bank.link("user_good", "pass_good").await;
+        bank.act(&item_id, "reset_login").await;
+        // A later Item with the same delays is loaded: the first one's stages came and found the
+        // login broken.
+        bank.link_to(&receiver.url).await;
+        receiver.wait_for(2).await;
+        bank.act(&item_id, repair).await;
+        let webhook = json!({ "access_token": token, "webhook": receiver.url });
+        bank.ok("/item/webhook/update", webhook).await;
+        receiver.wait_for(5).await;
+        let page = bank.ok("/transactions/sync", json!({ "access_token": token })).await;
+        assert_eq!(page["transactions_update_status"], "HISTORICAL_UPDATE_COMPLETE", "{repair}");
+    }
 }
 
 #[tokio::test]
