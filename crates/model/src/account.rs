@@ -30,6 +30,22 @@ pub struct Account {
     /// `personal`, `business` or `unrecognized`, where Plaid says.
     #[serde(default)]
     pub holder_category: Option<String>,
+    /// Whether the bank still tells of it.
+    #[serde(default)]
+    pub status: AccountStatus,
+}
+
+/// Whether the bank still tells of an account. An open set: values are only ever added.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AccountStatus {
+    /// It does.
+    #[default]
+    Active,
+    /// It no longer does; that does not prove that the account is closed.
+    Missing,
+    /// The end user withdrew consent to it at the bank.
+    Revoked,
 }
 
 /// What a balance reading rests on.

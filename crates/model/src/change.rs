@@ -1,40 +1,11 @@
 //! One entry of the feed: what changed, to what, in which order.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Account, Balance, Transaction};
-
-/// A kind of record that the feed carries. An open set: values are only ever added.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Stream {
-    /// Accounts behind Items.
-    Accounts,
-    /// Latest reading of each account.
-    Balances,
-    /// Transactions.
-    Transactions,
-}
-
-impl Stream {
-    /// Every stream.
-    pub const ALL: [Self; 3] = [Self::Accounts, Self::Balances, Self::Transactions];
-
-    /// The name as stored and served.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Accounts => "accounts",
-            Self::Balances => "balances",
-            Self::Transactions => "transactions",
-        }
-    }
-
-    /// The stream of this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|stream| stream.as_str() == name)
-    }
-}
+use crate::{Account, Balance, RawRecord, Stream, Transaction};
 
 /// What happened to a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -75,8 +46,12 @@ pub struct Tombstone {
     pub transaction_id: Option<String>,
     /// Plaid's Item id.
     pub item_id: String,
-    /// Plaid's account id.
-    pub account_id: String,
+    /// Plaid's account id, where the record has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_id: Option<String>,
+    /// The rest of the record's key, where its stream has more to it.
+    #[serde(default, flatten)]
+    pub key: BTreeMap<String, String>,
 }
 
 /// The record of a change, as it was when the change was written.
@@ -91,6 +66,8 @@ pub enum Record {
     Account(Account),
     /// A balance reading.
     Balance(Balance),
+    /// A record of any other stream; `GET /v1/streams` has their schemas.
+    Other(RawRecord),
 }
 
 /// One entry of the feed.

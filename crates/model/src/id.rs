@@ -81,6 +81,14 @@ prefixed_id! {
     ApiKeyId = "key";
     /// One saved source.
     SourceId = "src";
+    /// An outbound webhook endpoint.
+    SubscriptionId = "sub";
+    /// One message to one subscription.
+    DeliveryId = "dlv";
+    /// One visit of an end user to Link.
+    LinkSessionId = "lnk";
+    /// A pair that may be one event, for a person to judge.
+    SuggestionId = "sug";
 }
 
 #[cfg(test)]

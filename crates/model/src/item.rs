@@ -1,10 +1,10 @@
-//! A linked login at an institution, who it belongs to, and the states it goes through.
+//! A linked login at an institution and who it belongs to.
 
 use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{EndUserId, IntegrationId, ItemKey};
+use crate::{EndUserId, IntegrationId, ItemKey, ItemLife, ItemStatus};
 
 /// The customer's customer, named by the caller's own `end_user_id`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,57 +19,6 @@ pub struct EndUser {
     pub name: Option<String>,
     /// When it was first named.
     pub created_at: Timestamp,
-}
-
-/// The state of an Item, in the words shown to people. An open set: values are only ever added.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ItemStatus {
-    /// Linked; the first sync has not finished.
-    Waiting,
-    /// The last sync succeeded.
-    Healthy,
-    /// The bank asks the end user to sign in again (Plaid Link, update mode).
-    LoginRequired,
-    /// The last sync failed for another reason; it is retried.
-    Erroring,
-    /// Removal was asked for and waits for Plaid's confirmation.
-    Removing,
-    /// Removed at Plaid; its data was kept by choice.
-    Removed,
-}
-
-impl ItemStatus {
-    /// The name as stored and served.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Healthy => "healthy",
-            Self::LoginRequired => "login_required",
-            Self::Erroring => "erroring",
-            Self::Removing => "removing",
-            Self::Removed => "removed",
-        }
-    }
-
-    /// The status stored under this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        [
-            Self::Waiting,
-            Self::Healthy,
-            Self::LoginRequired,
-            Self::Erroring,
-            Self::Removing,
-            Self::Removed,
-        ]
-        .into_iter()
-        .find(|status| status.as_str() == name)
-    }
-
-    /// Whether Plaid is still asked about this Item.
-    pub fn is_live(self) -> bool {
-        !matches!(self, Self::Removing | Self::Removed)
-    }
 }
 
 /// How much history Plaid has delivered so far (`transactions_update_status`).
@@ -121,14 +70,24 @@ pub struct Item {
     pub institution_id: Option<String>,
     /// The institution's name, where known.
     pub institution_name: Option<String>,
-    /// Its state.
-    pub status: ItemStatus,
+    /// What is known about its life.
+    pub life: ItemLife,
     /// What stands in the way, in words, with Plaid's code and request id.
     pub status_detail: Option<String>,
     /// How much history has arrived.
     pub history: History,
     /// The oldest transaction date seen.
     pub history_since: Option<Date>,
+    /// Days of history that were asked for; Plaid fixes them at the first sync.
+    pub days_requested: i64,
+    /// Whether the next sync reads everything again from the empty cursor.
+    pub rewalk: bool,
+    /// When Plaid last read transactions from the bank, where Plaid says so.
+    pub bank_updated_at: Option<Timestamp>,
+    /// When Plaid last failed to.
+    pub bank_failed_at: Option<Timestamp>,
+    /// Another live Item of the same end user and bank that has one of its accounts, too.
+    pub duplicate_of: Option<ItemKey>,
     /// Resting cursor of `/transactions/sync`; empty before the first complete update.
     pub cursor: String,
     /// Number of the last entry written for this Item.
@@ -141,4 +100,11 @@ pub struct Item {
     pub last_success_at: Option<Timestamp>,
     /// When a webhook for it was last accepted.
     pub last_webhook_at: Option<Timestamp>,
+}
+
+impl Item {
+    /// Its state, in the words shown to people.
+    pub fn status(&self) -> ItemStatus {
+        self.life.status()
+    }
 }

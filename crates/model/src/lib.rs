@@ -1,7 +1,7 @@
 //! The vocabulary: what every other crate talks about. No input or output, no clock, no driver.
 //!
 //! Reading order: who asks (`integration`), what is linked (`item`), what arrives (`account`,
-//! `transaction`), how it is told onward (`change`), and the values they are made of.
+//! `transaction`, and every other `stream`), how it is told onward (`change`), and the values they are made of.
 
 mod account;
 mod ambient;
@@ -9,16 +9,28 @@ mod change;
 mod id;
 mod integration;
 mod item;
+mod item_life;
 mod money;
+mod outbound;
+mod raw_record;
+mod stream;
+mod stream_fields;
 mod transaction;
 mod update;
 
-pub use account::{Account, Balance, BalanceSource};
+pub use account::{Account, AccountStatus, Balance, BalanceSource};
 pub use ambient::{Ambient, Clock, Entropy};
-pub use change::{Change, ChangeKind, Record, Stream, Tombstone};
-pub use id::{ApiKeyId, EndUserId, IntegrationId, InvalidId, ItemKey, SourceId, TransactionKey};
+pub use change::{Change, ChangeKind, Record, Tombstone};
+pub use id::{
+    ApiKeyId, DeliveryId, EndUserId, IntegrationId, InvalidId, ItemKey, LinkSessionId, SourceId,
+    SubscriptionId, SuggestionId, TransactionKey,
+};
 pub use integration::{BaseUrl, Environment, InvalidBaseUrl, InvalidEnvironment};
-pub use item::{EndUser, History, Item, ItemStatus};
-pub use money::{Currency, Money, MoneyError, UNOFFICIAL_EXPONENT};
-pub use transaction::{Category, Direction, Transaction};
-pub use update::{Page, Quarantined, Removal, Staged};
+pub use item::{EndUser, History, Item};
+pub use item_life::{Ending, ItemEvent, ItemLife, ItemStatus, News, Standing, Trouble};
+pub use money::{Currency, Money, MoneyError, UNOFFICIAL_EXPONENT, plain_decimal};
+pub use outbound::{check_outbound_url, is_public};
+pub use raw_record::RawRecord;
+pub use stream::{Cost, Declaration, Field, FieldKind, STREAMS, Stream};
+pub use transaction::{Annotation, Category, Direction, Transaction};
+pub use update::{Arrival, Page, Quarantined, Removal, Snapshot, Staged};

@@ -91,6 +91,14 @@ impl Money {
     }
 }
 
+/// A decimal number's text without an exponent and otherwise digit for digit.
+pub fn plain_decimal(text: &str) -> Result<String, MoneyError> {
+    let decimal = Decimal::from_str_exact(text)
+        .or_else(|_| Decimal::from_scientific(text))
+        .map_err(|_| MoneyError::NotDecimal)?;
+    Ok(decimal.to_string())
+}
+
 /// The amount as a decimal string with all places of the minor unit and no currency.
 impl fmt::Display for Money {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,5 +1,7 @@
 //! A transaction: pending, posted, removed. `id` names the economic event and outlives Plaid's ids.
 
+use std::collections::BTreeSet;
+
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -72,4 +74,31 @@ pub struct Transaction {
     pub check_number: Option<String>,
     /// Plaid's category.
     pub category: Option<Category>,
+    /// What people noted about the event. It stays with the event, whatever Plaid does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub annotation: Option<Annotation>,
+    /// True for a row that Plaid took back; such rows are listed in the full history only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub removed: bool,
+}
+
+/// What people noted about a transaction.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Annotation {
+    /// A category that overrides Plaid's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub category: Option<String>,
+    /// A note.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// Tags, each once, in order.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub tags: BTreeSet<String>,
+}
+
+impl Annotation {
+    /// Whether nothing is noted.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }

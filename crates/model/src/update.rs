@@ -1,8 +1,9 @@
 //! One page of an update on its way into the store: converted, staged, not yet seen by anybody.
 
+use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use crate::{Account, Balance, Transaction};
+use crate::{Account, Balance, Stream, Transaction};
 
 /// A record with the raw JSON it was made from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,4 +50,30 @@ pub struct Page {
     pub removed: Vec<Removal>,
     /// What could not be read.
     pub quarantined: Vec<Quarantined>,
+}
+
+/// A record of a stream that is declared by its fields, as text that is never looked into again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    /// The values of the stream's key but for the Item, joined by `/`.
+    pub record_id: String,
+    /// The record as JSON.
+    pub body: String,
+    /// Plaid's bytes.
+    pub raw: String,
+    /// The record's date, in streams that are read by dates.
+    pub date: Option<Date>,
+}
+
+/// One reading of a stream: what it has now, and how far that proves what is absent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Which stream.
+    pub stream: Stream,
+    /// Its records.
+    pub records: Vec<Arrival>,
+    /// What could not be read; while there is any, nothing counts as gone.
+    pub quarantined: Vec<Quarantined>,
+    /// Only records from this date on were read; all, if absent.
+    pub since: Option<Date>,
 }

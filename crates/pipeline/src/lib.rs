@@ -2,16 +2,24 @@
 //! the feed. Nothing goes back: each step is started by a row that the one before it wrote, and a
 //! crash between any two lines is repaired by doing the same again.
 //!
-//! Reading order: `runner` claims work and keeps its lease; `sync_item` is what is done for an
-//! Item, `remove_item` how one ends; `retry` says what a failure means; `sequencer` numbers the
-//! feed. `read_balances` is the source half: a stream read without a store.
+//! Reading order: `runner` claims work and keeps its lease; `step` is what is done for an Item and
+//! `sync_item` the greatest part of it, both without I/O of their own: `memory` is what they ask of
+//! the store. `retry` says when a failure is worth another try; `link_session` makes Items of visits
+//! to Link; `deliver` tells subscribers; `sequencer` numbers the feed. `read_balances` is the source
+//! half: a stream read without a store.
 
+mod deliver;
+mod link_session;
+mod memory;
 mod read_balances;
-mod remove_item;
 mod retry;
 mod runner;
 mod sequencer;
+mod step;
 mod sync_item;
 
+pub use deliver::{PublicAddresses, Sender};
+pub use memory::Memory;
 pub use read_balances::{BALANCES, read_balances};
 pub use runner::{Pipeline, Settings};
+pub use step::{Ended, Failure, Rules, step};

@@ -1,10 +1,15 @@
 //! The `balances` stream of a source: real-time balances with the full account, whole every time.
 //! Free of the store, so that it also serves the command line and Airbyte platforms.
 
+use std::time::Duration;
+
 use destinations::{Column, ColumnKind, Row, Table};
 use jiff::Timestamp;
 use model::{Ambient, Balance, BalanceSource, Staged};
 use plaid::{AccessToken, Client, Error, Owner, Reaction};
+
+/// A bank that was asked has this long; Plaid speaks of 30 s and sometimes more.
+const DEADLINE: Duration = Duration::from_secs(120);
 
 const fn column(name: &'static str, kind: ColumnKind, meaning: &'static str) -> Column {
     Column { name, kind, meaning }
@@ -34,20 +39,23 @@ pub const BALANCES: Table = Table {
     ],
 };
 
-/// Reads one Item's balances. Where the bank has none newer than `oldest`, the cached ones stand in
-/// and say so.
+/// Reads one Item's balances. Where the bank has none newer than `oldest`, is down or does not answer
+/// in time, the cached ones stand in and say so.
 pub async fn read_balances(
     client: &Client,
     token: &AccessToken,
     oldest: Option<Timestamp>,
     ambient: &Ambient,
 ) -> Result<Vec<Row>, Error> {
-    let (answer, source) = match client.accounts_balance_get(token, oldest).await {
-        Ok(answer) => (answer, BalanceSource::RealTime),
-        Err(error) if error.reaction() == Reaction::UseCached => {
+    let asked = client.accounts_balance_get(token, oldest);
+    let (answer, source) = match tokio::time::timeout(DEADLINE, asked).await {
+        Ok(Ok(answer)) => (answer, BalanceSource::RealTime),
+        // The bank is slow or down, or has nothing that new: what Plaid knows stands in.
+        Err(_) => (client.accounts_get(token).await?, BalanceSource::Cached),
+        Ok(Err(error)) if matches!(error.reaction(), Reaction::UseCached | Reaction::Later) => {
             (client.accounts_get(token).await?, BalanceSource::Cached)
         }
-        Err(error) => return Err(error),
+        Ok(Err(error)) => return Err(error),
     };
     let owner = Owner { item_id: answer.item.item_id.clone(), end_user_id: String::new() };
     let page = plaid::accounts(&answer.accounts, &owner, source, ambient.now());

@@ -1,7 +1,7 @@
-//! What a failure means for an Item, and when it is worth another try.
+//! When a failure is worth another try.
 
 use jiff::{SignedDuration, Timestamp};
-use model::{Ambient, ItemStatus};
+use model::Ambient;
 use plaid::Reaction;
 
 /// First and longest pause for each kind of failure.
@@ -15,24 +15,14 @@ const PERSON: (SignedDuration, SignedDuration) =
 /// Doublings after which the pause no longer matters.
 const MOST_DOUBLINGS: u32 = 16;
 
-/// What to note about an Item and when to try again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Verdict {
-    pub(crate) status: ItemStatus,
-    pub(crate) not_before: Timestamp,
-}
-
-/// Judges a failure of Plaid's after a number of failures in a row.
-pub(crate) fn judge(reaction: Reaction, attempts: i64, ambient: &Ambient) -> Verdict {
-    let (status, pauses) = match reaction {
-        Reaction::Retry | Reaction::RestartUpdate | Reaction::Rewalk => {
-            (ItemStatus::Erroring, SOON)
-        }
-        Reaction::Later | Reaction::UseCached => (ItemStatus::Erroring, LATER),
-        Reaction::Repair => (ItemStatus::LoginRequired, PERSON),
-        Reaction::Relink | Reaction::Fix => (ItemStatus::Erroring, PERSON),
+/// When a failure of Plaid's is worth another try, after a number of failures in a row.
+pub(crate) fn pause_after(reaction: Reaction, attempts: i64, ambient: &Ambient) -> Timestamp {
+    let pauses = match reaction {
+        Reaction::Retry | Reaction::RestartUpdate | Reaction::Rewalk => SOON,
+        Reaction::Later | Reaction::UseCached | Reaction::Lacking => LATER,
+        Reaction::Repair | Reaction::Relink | Reaction::Fix => PERSON,
     };
-    Verdict { status, not_before: pause(pauses, attempts, ambient) }
+    pause(pauses, attempts, ambient)
 }
 
 /// A failure of our own, such as a database that is busy.

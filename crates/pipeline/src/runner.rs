@@ -1,19 +1,22 @@
 //! Claims rows of work and does them under a lease that is renewed while the work goes on. Webhooks,
 //! timers and people all poke the same rows, so there is one path for all of them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use model::{Ambient, Item, ItemStatus};
-use plaid::{AccessToken, Client, Connector, Credentials, PullError};
-use store::{Lease, Store, WorkKind};
+use model::{Ambient, IntegrationId, Item};
+use plaid::{AccessToken, Client, Connector, Credentials, ItemBank, Meter};
+use store::{Integration, Lease, Store, WorkKind};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::remove_item::remove_item;
-use crate::retry::{judge, soon};
+use crate::deliver::Sender;
+use crate::link_session;
+use crate::retry::soon;
 use crate::sequencer::number_changes;
-use crate::sync_item::sync_item;
+use crate::step::{Ended, Failure, Rules, note, step};
 
 /// A lease lasts this long and is renewed at a third of it.
 const LEASE: SignedDuration = SignedDuration::from_secs(15);
@@ -24,54 +27,41 @@ const LOOK_ANYWAY: SignedDuration = SignedDuration::from_secs(30);
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// Work under way may take this long to finish when the process is asked to stop.
 const GRACE: Duration = Duration::from_secs(5);
-/// Webhooks are remembered this long: far longer than their signatures are accepted.
+/// What is forgotten after how long: webhooks far later than their signatures are accepted.
 const WEBHOOKS_KEPT: SignedDuration = SignedDuration::from_hours(24);
+const SYNCS_KEPT: SignedDuration = SignedDuration::from_hours(24 * 30);
+const DELIVERIES_KEPT: SignedDuration = SignedDuration::from_hours(24 * 30);
 const TIDY_EVERY: Duration = Duration::from_secs(3_600);
+/// How often the counts of calls to Plaid are kept; a crash loses no more than this.
+const KEEP_COUNTS_EVERY: Duration = Duration::from_secs(5);
+/// How often the number of polled Items is looked up.
+const COUNT_ITEMS_EVERY: Duration = Duration::from_secs(60);
+
+/// Workers of each kind. `most_attempts` keeps some of those that sync to Items whose last sync
+/// did not fail, so that Items behind dead banks never hold up the others.
+const WORKERS: [(WorkKind, i64, usize); 5] = [
+    (WorkKind::Sync, 0, 4),
+    (WorkKind::Sync, i64::MAX, 4),
+    (WorkKind::Notify, i64::MAX, 1),
+    (WorkKind::Deliver, i64::MAX, 4),
+    (WorkKind::LinkSession, i64::MAX, 2),
+];
 
 /// What may be set about the pipeline.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// How often an Item is looked at when no webhook comes.
     pub poll_every: SignedDuration,
-    /// Items synced at a time.
-    pub workers: usize,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self { poll_every: SignedDuration::from_hours(1), workers: 4 }
-    }
+    /// How notices leave.
+    pub sender: Sender,
 }
 
 /// The running pipeline.
 pub struct Pipeline {
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
-}
-
-/// Why a piece of work was not done.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
-    #[error(transparent)]
-    Plaid(#[from] plaid::Error),
-    #[error("the bank's data would not hold still: {0}")]
-    Restless(String),
-    #[error(transparent)]
-    Store(#[from] store::Error),
-    #[error("the work ended by a fault of this program: {0}")]
-    Fault(tokio::task::JoinError),
-}
-
-impl From<PullError<store::Error>> for Failure {
-    fn from(error: PullError<store::Error>) -> Self {
-        match error {
-            PullError::Plaid(error) => Self::Plaid(error),
-            PullError::Stage(error) => Self::Store(error),
-            other @ (PullError::Restless { .. } | PullError::Endless) => {
-                Self::Restless(other.to_string())
-            }
-        }
-    }
+    store: Store,
+    meter: Meter,
 }
 
 impl Pipeline {
@@ -84,18 +74,27 @@ impl Pipeline {
         store.clear_leases().await?;
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        for number in 0..settings.workers {
-            let worker = Worker {
-                name: format!("worker-{number}"),
-                store: store.clone(),
-                connector: connector.clone(),
-                settings: settings.clone(),
-            };
-            tasks.spawn(worker.run(stopped.clone()));
+        let polled_items = Arc::new(AtomicI64::new(store.polled_items().await?));
+        for (kind, most_attempts, count) in WORKERS {
+            for number in 0..count {
+                let worker = Worker {
+                    kind,
+                    most_attempts,
+                    name: format!("{}-{most_attempts}-{number}", kind.as_str()),
+                    store: store.clone(),
+                    connector: connector.clone(),
+                    settings: settings.clone(),
+                    polled_items: Arc::clone(&polled_items),
+                };
+                tasks.spawn(worker.run(stopped.clone()));
+            }
         }
+        let meter = connector.meter().clone();
         tasks.spawn(until_stopped(stopped.clone(), number_changes(store.clone())));
-        tasks.spawn(until_stopped(stopped, tidy(store)));
-        Ok(Self { stop, tasks })
+        tasks.spawn(until_stopped(stopped.clone(), tidy(store.clone())));
+        tasks.spawn(until_stopped(stopped.clone(), count_items(store.clone(), polled_items)));
+        tasks.spawn(until_stopped(stopped, keep_counts(store.clone(), meter.clone())));
+        Ok(Self { stop, tasks, store, meter })
     }
 
     /// Returns when a part of the pipeline has ended by itself, which none ever should.
@@ -112,6 +111,7 @@ impl Pipeline {
             tracing::warn!("work under way is dropped and will be done again");
             self.tasks.shutdown().await;
         }
+        keep_counts_once(&self.store, &self.meter).await;
     }
 }
 
@@ -125,26 +125,61 @@ async fn until_stopped(mut stopped: watch::Receiver<bool>, task: impl Future<Out
 /// Forgets what nobody needs any more.
 async fn tidy(store: Store) {
     loop {
-        let before = store.ambient().now().saturating_sub(WEBHOOKS_KEPT).unwrap_or_default();
-        if let Err(error) = store.forget_webhooks(before).await {
-            tracing::warn!(%error, "old webhooks could not be forgotten");
+        let before = |kept| store.ambient().now().saturating_sub(kept).unwrap_or_default();
+        let forgotten = async {
+            store.forget_webhooks(before(WEBHOOKS_KEPT)).await?;
+            store.forget_syncs(before(SYNCS_KEPT)).await?;
+            store.forget_deliveries(before(DELIVERIES_KEPT)).await
+        };
+        if let Err(error) = forgotten.await {
+            tracing::warn!(%error, "what is old could not be forgotten");
         }
         tokio::time::sleep(TIDY_EVERY).await;
     }
 }
 
+async fn count_items(store: Store, polled_items: Arc<AtomicI64>) {
+    loop {
+        tokio::time::sleep(COUNT_ITEMS_EVERY).await;
+        match store.polled_items().await {
+            Ok(count) => polled_items.store(count, Ordering::Relaxed),
+            Err(error) => tracing::warn!(%error, "the Items could not be counted"),
+        }
+    }
+}
+
+async fn keep_counts(store: Store, meter: Meter) {
+    loop {
+        tokio::time::sleep(KEEP_COUNTS_EVERY).await;
+        keep_counts_once(&store, &meter).await;
+    }
+}
+
+/// Keeps the counts of calls to Plaid; what cannot be kept now is kept later.
+async fn keep_counts_once(store: &Store, meter: &Meter) {
+    for (integration, path, calls) in meter.take() {
+        if let Err(error) = store.add_usage(&integration, path, calls.made, calls.failed).await {
+            tracing::warn!(%error, "counts of calls to Plaid could not be kept yet");
+            meter.put_back(&integration, path, calls);
+        }
+    }
+}
+
 #[derive(Clone)]
 struct Worker {
+    kind: WorkKind,
+    most_attempts: i64,
     name: String,
     store: Store,
     connector: Connector,
     settings: Settings,
+    polled_items: Arc<AtomicI64>,
 }
 
 impl Worker {
     async fn run(self, mut stopped: watch::Receiver<bool>) {
         while !*stopped.borrow() {
-            match self.store.claim(WorkKind::Sync, &self.name, LEASE).await {
+            match self.store.claim(self.kind, self.most_attempts, &self.name, LEASE).await {
                 Ok(Some(lease)) => self.work(&lease).await,
                 Ok(None) => tokio::select! {
                     () = self.wait() => {}
@@ -162,7 +197,8 @@ impl Worker {
     async fn wait(&self) {
         let now = self.ambient().now();
         let latest = now.saturating_add(LOOK_ANYWAY).unwrap_or(now);
-        let due = self.store.next_due().await.ok().flatten().map_or(latest, |due| due.min(latest));
+        let next = self.store.next_due(self.kind, self.most_attempts).await;
+        let due = next.ok().flatten().map_or(latest, |due| due.min(latest));
         let pause = Duration::try_from(due.duration_since(now)).unwrap_or_default();
         let _woken = tokio::time::timeout(pause, self.store.news().work()).await;
     }
@@ -171,15 +207,16 @@ impl Worker {
     /// other Items. The lease is renewed meanwhile, and if it is lost the work is dropped, because
     /// another worker has it.
     async fn work(&self, lease: &Lease) {
+        let started_at = self.ambient().now();
         let (worker, own) = (self.clone(), lease.clone());
-        let mut task = tokio::spawn(async move { worker.bring_up_to_date(&own).await });
+        let mut task = tokio::spawn(async move { worker.act(&own).await });
         let done = tokio::select! {
-            done = &mut task => done.unwrap_or_else(|fault| Err(Failure::Fault(fault))),
+            done = &mut task => done.unwrap_or_else(|fault| Err(Failure::Fault(fault.to_string()))),
             lost = self.keep(lease) => Err(lost.into()),
         };
         task.abort();
         if let Err(failure) = done {
-            self.settle(lease, &failure).await;
+            self.settle(lease, &failure, started_at).await;
         }
     }
 
@@ -192,78 +229,94 @@ impl Worker {
         }
     }
 
-    async fn bring_up_to_date(&self, lease: &Lease) -> Result<(), Failure> {
+    async fn act(&self, lease: &Lease) -> Result<(), Failure> {
+        match self.kind {
+            WorkKind::Sync => self.sync(lease).await,
+            WorkKind::Notify => Ok(self.store.notify(lease).await?),
+            WorkKind::Deliver => Ok(self.settings.sender.deliver(&self.store, lease).await?),
+            WorkKind::LinkSession => self.link_session(lease).await,
+        }
+    }
+
+    /// A failure inside the step is noted by it; an error here came before it.
+    async fn sync(&self, lease: &Lease) -> Result<(), Failure> {
         let Some(item) = self.store.item(&lease.subject).await? else {
             return Ok(self.store.finish(lease, Timestamp::MAX).await?);
         };
         let token = self.store.access_token(&item.key).await?.map(AccessToken::stored);
-        let client = self.client(&item).await?;
-        match (item.status, token) {
-            (ItemStatus::Removing, token) => {
-                remove_item(&self.store, &client, &item, token.as_ref(), lease).await
-            }
-            (ItemStatus::Removed, _) | (_, None) => {
-                Ok(self.store.finish(lease, Timestamp::MAX).await?)
-            }
-            (_, Some(token)) => {
-                let applied =
-                    sync_item(&self.store, &client, &item, &token, lease, &self.settings).await?;
-                tracing::info!(
-                    item_id = item.item_id,
-                    added = applied.added,
-                    modified = applied.modified,
-                    removed = applied.removed,
-                    "synced"
-                );
-                Ok(())
-            }
-        }
-    }
-
-    async fn client(&self, item: &Item) -> Result<Client, Failure> {
-        let gone = || store::Error::Corrupt { what: "an item without an integration" };
-        let integration = self.store.integration(&item.integration_id).await?.ok_or_else(gone)?;
-        let secret = self.store.integration_secret(&item.integration_id).await?.ok_or_else(gone)?;
-        let credentials = Credentials { client_id: integration.client_id, secret };
-        Ok(self.connector.client(integration.environment, integration.base_url, credentials))
-    }
-
-    /// Notes a failure where people see it and gives the work back.
-    async fn settle(&self, lease: &Lease, failure: &Failure) {
-        if matches!(failure, Failure::Store(store::Error::Stale)) {
-            tracing::warn!(subject = lease.subject, "the work was taken over or overtaken");
-            let again = soon(lease.attempts, self.ambient());
-            // Nothing to give back if another worker has it.
-            let _lost = self.store.fail(lease, again, "overtaken").await;
-            return;
-        }
-        tracing::warn!(subject = lease.subject, %failure, "the work failed and will be tried again");
-        if let Err(error) = self.note(lease, failure).await {
-            tracing::error!(%error, "a failure could not be noted; the lease runs out instead");
-        }
-    }
-
-    async fn note(&self, lease: &Lease, failure: &Failure) -> Result<(), store::Error> {
-        let ambient = self.ambient();
-        let why = failure.to_string();
-        let Some(item) = self.store.item(&lease.subject).await? else {
-            return self.store.fail(lease, soon(lease.attempts, ambient), &why).await;
+        let integration = self.integration(&item.integration_id).await?;
+        let rules = Rules {
+            streams: integration.streams.clone(),
+            environment: integration.environment,
+            poll_every: self.settings.poll_every,
+            polled_items: self.polled_items.load(Ordering::Relaxed),
         };
-        match failure {
-            Failure::Plaid(error) => {
-                let verdict = judge(error.reaction(), lease.attempts, ambient);
-                let (status, until) = (verdict.status, verdict.not_before);
-                self.store.fail_item(&item.key, lease, status, &why, until).await
-            }
-            Failure::Restless(_) | Failure::Fault(_) => {
-                let until = soon(lease.attempts, ambient);
-                self.store.fail_item(&item.key, lease, ItemStatus::Erroring, &why, until).await
-            }
-            Failure::Store(_) => self.store.fail(lease, soon(lease.attempts, ambient), &why).await,
+        let bank = match token {
+            Some(token) => Some(ItemBank { client: self.client(integration).await?, token }),
+            None => None,
+        };
+        tell(&item, &step(&self.store, bank.as_ref(), &item, lease, &rules).await);
+        Ok(())
+    }
+
+    async fn link_session(&self, lease: &Lease) -> Result<(), Failure> {
+        let Some((session, secrets)) = self.store.link_session(&lease.subject).await? else {
+            return Ok(self.store.finish(lease, Timestamp::MAX).await?);
+        };
+        let integration = self.integration(&session.integration_id).await?;
+        let client = self.client(integration).await?;
+        link_session::look_after(&self.store, &client, lease, &session, &secrets).await
+    }
+
+    async fn integration(&self, id: &IntegrationId) -> Result<Integration, Failure> {
+        let gone = || store::Error::Corrupt { what: "an object without its integration" };
+        Ok(self.store.integration(id).await?.ok_or_else(gone)?)
+    }
+
+    async fn client(&self, integration: Integration) -> Result<Client, Failure> {
+        let gone = || store::Error::Corrupt { what: "an integration without its secret" };
+        let secret = self.store.integration_secret(&integration.id).await?.ok_or_else(gone)?;
+        let credentials = Credentials { client_id: integration.client_id, secret };
+        let (environment, base_url) = (integration.environment, integration.base_url);
+        let whose = integration.id.as_str();
+        Ok(self.connector.metered_client(environment, base_url, credentials, whose))
+    }
+
+    /// Notes a failure and gives the work back.
+    async fn settle(&self, lease: &Lease, failure: &Failure, started_at: Timestamp) {
+        let item = match self.kind {
+            WorkKind::Sync => self.store.item(&lease.subject).await.ok().flatten(),
+            _ => None,
+        };
+        if let Some(item) = item {
+            return note(&self.store, &item, lease, failure, started_at).await;
+        }
+        let again = match self.kind {
+            WorkKind::LinkSession => link_session::again(lease, &self.store),
+            _ => soon(lease.attempts, self.ambient()),
+        };
+        tracing::warn!(kind = self.kind.as_str(), subject = lease.subject, %failure, "the work failed");
+        if let Err(error) = self.store.fail(lease, again, &failure.to_string()).await {
+            tracing::error!(%error, "a failure could not be noted; the lease runs out instead");
         }
     }
 
     fn ambient(&self) -> &Ambient {
         self.store.ambient()
+    }
+}
+
+fn tell(item: &Item, ended: &Ended) {
+    let item_id = &item.item_id;
+    match ended {
+        Ended::Synced(applied) => tracing::info!(
+            item_id,
+            added = applied.added,
+            modified = applied.modified,
+            removed = applied.removed,
+            "synced"
+        ),
+        Ended::Removed => tracing::info!(item_id, "the item was removed at Plaid"),
+        Ended::Idle | Ended::Failed(_) => {}
     }
 }

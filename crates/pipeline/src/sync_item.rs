@@ -1,12 +1,14 @@
-//! Brings one Item up to date: pull every page from the stored cursor, stage each, then apply them
-//! all with the new cursor and the end of the work in one database transaction.
+//! Brings one Item up to date: pull every page from the stored cursor, stage each, read the other
+//! streams that are due, then apply all with the new cursor and the end of the work in one database
+//! transaction.
 
 use jiff::{SignedDuration, Timestamp};
-use model::{BalanceSource, History, Item, Page};
-use plaid::{AccessToken, Client, Owner, Stage, pull_update};
-use store::{Applied, Lease, Store, Update};
+use model::{Ambient, BalanceSource, History, Item, Page, Snapshot, Stream, Trouble};
+use plaid::{Bank, Owner, Plan, Reaction, Stage, pull_update, read_stream, syncs_a_minute};
+use store::{Applied, Lease, Reading, StreamState, Update};
 
-use crate::runner::{Failure, Settings};
+use crate::memory::Memory;
+use crate::step::{Failure, Rules};
 
 /// How often an Item whose history is still loading is looked at: closely at first, because people
 /// wait for it, and seldom later. A webhook makes it sooner.
@@ -14,72 +16,184 @@ const LOADING: SignedDuration = SignedDuration::from_secs(5);
 const LOADING_LONG: SignedDuration = SignedDuration::from_mins(5);
 /// After this long the history of an Item is not "still loading" but slow.
 const SLOW_AFTER: SignedDuration = SignedDuration::from_mins(10);
+/// Hundredths of the client's limit that looking without being asked may use.
+const POLLING_SHARE_PERCENT: i64 = 20;
+/// Looks are spread by up to this part of their distance, so that Items do not come together.
+const SPREAD: i32 = 10;
 
 /// Syncs one Item.
-pub(crate) async fn sync_item(
-    store: &Store,
-    client: &Client,
+pub(crate) async fn sync_item<M: Memory, B: Bank>(
+    memory: &M,
+    bank: &B,
     item: &Item,
-    token: &AccessToken,
     lease: &Lease,
-    settings: &Settings,
+    rules: &Rules,
 ) -> Result<Applied, Failure> {
-    let ambient = store.ambient();
-    let started_at = ambient.now();
+    trial::crash_point("sync.begun");
+    let ambient = memory.ambient();
     let owner = Owner { item_id: item.item_id.clone(), end_user_id: item.end_user_id.clone() };
-    let mut stage = StagedItem { store, lease };
-    let pulled = pull_update(client, token, &owner, &item.cursor, ambient, &mut stage).await?;
-    let accounts = accounts(client, token, &owner, ambient.now()).await;
-    // A status that Plaid does not tell, or that is new, changes nothing we know.
-    let history = pulled.history.unwrap_or(item.history);
-    let update = Update {
-        item: item.key.clone(),
-        lease: lease.clone(),
-        started_at,
-        attempt: pulled.attempt,
-        pages: pulled.pages,
-        from_cursor: item.cursor.clone(),
-        next_due: next_due(item, history, ambient.now(), settings),
-        cursor: pulled.cursor,
-        full_walk: pulled.full_walk,
-        history,
-        accounts,
-    };
-    Ok(store.apply_update(update).await?)
+    let mut update = Update::new(item.key.clone(), lease.clone(), ambient.now(), &item.cursor);
+    update.history = item.history;
+    if rules.streams.contains(&Stream::Transactions) {
+        let cursor = if item.rewalk { "" } else { item.cursor.as_str() };
+        let plan = Plan { owner: &owner, cursor };
+        let mut stage = StagedItem { memory, lease };
+        let pulled = pull_update(bank, plan, ambient, &mut stage).await?;
+        (update.attempt, update.pages) = (pulled.attempt, pulled.pages);
+        (update.cursor, update.full_walk) = (pulled.cursor, pulled.full_walk);
+        update.request_ids = pulled.request_ids;
+        // A status that Plaid does not tell, or that is new, changes nothing we know.
+        update.history = pulled.history.unwrap_or(item.history);
+    } else {
+        update.history = History::Complete;
+    }
+    update.accounts = accounts(bank, &owner, ambient.now(), &mut update.request_ids).await;
+    let states = memory.stream_states(&item.key).await?;
+    for stream in due(&rules.streams, &states, ambient.now()) {
+        let known = states.iter().find(|state| state.stream == stream);
+        let reading = read(bank, item, &owner, stream, known, ambient, &mut update.trouble).await;
+        if let Reading::Read(snapshot) = &reading {
+            update.bank_times = bank_times(snapshot).or(update.bank_times);
+        }
+        update.readings.push(reading);
+    }
+    update.next_due = next_due(item, update.history, ambient, rules);
+    trial::crash_point("update.pulled");
+    let applied = memory.apply_update(update).await?;
+    trial::crash_point("update.committed");
+    Ok(applied)
 }
 
 /// The staged pages of one Item.
-struct StagedItem<'a> {
-    store: &'a Store,
+struct StagedItem<'a, M> {
+    memory: &'a M,
     lease: &'a Lease,
 }
 
-impl Stage for StagedItem<'_> {
+impl<M: Memory> Stage for StagedItem<'_, M> {
     type Error = store::Error;
 
     async fn stage(&mut self, attempt: u32, number: u32, page: Page) -> Result<(), store::Error> {
-        self.store.stage_page(self.lease, attempt, number, &page).await
+        trial::crash_point("page.fetched");
+        self.memory.stage_page(self.lease, attempt, number, &page).await?;
+        trial::crash_point("page.staged");
+        Ok(())
     }
 }
 
 /// All accounts with their cached balances. Transactions do not wait for them: without an answer
 /// the accounts that came with the pages stand.
-async fn accounts(client: &Client, token: &AccessToken, owner: &Owner, now: Timestamp) -> Page {
-    match client.accounts_get(token).await {
-        Ok(answer) => plaid::accounts(&answer.accounts, owner, BalanceSource::Cached, now),
+async fn accounts(
+    bank: &impl Bank,
+    owner: &Owner,
+    now: Timestamp,
+    request_ids: &mut Vec<String>,
+) -> Page {
+    match bank.accounts_get().await {
+        Ok(answer) => {
+            request_ids.extend(answer.request_id);
+            plaid::accounts(&answer.accounts, owner, BalanceSource::Cached, now)
+        }
         Err(error) => {
+            request_ids.extend(error.request_id().map(str::to_owned));
             tracing::warn!(item_id = owner.item_id, %error, "no accounts with this sync");
             Page::default()
         }
     }
 }
 
-fn next_due(item: &Item, history: History, now: Timestamp, settings: &Settings) -> Timestamp {
+/// Streams that are read on their own and whose time has come.
+fn due(chosen: &[Stream], states: &[StreamState], now: Timestamp) -> Vec<Stream> {
+    let is_due = |stream: &Stream| {
+        let known = states.iter().find(|state| state.stream == *stream);
+        !stream.comes_with_sync() && known.is_none_or(|state| state.due_at <= now)
+    };
+    chosen.iter().copied().filter(is_due).collect()
+}
+
+/// Reads one stream. A product that the Item lacks is a fact, a failure of this stream alone; but a
+/// login that is broken is the Item's trouble.
+async fn read(
+    bank: &impl Bank,
+    item: &Item,
+    owner: &Owner,
+    stream: Stream,
+    known: Option<&StreamState>,
+    ambient: &Ambient,
+    trouble: &mut Option<(Trouble, String)>,
+) -> Reading {
+    let last = known.and_then(|state| state.last_success_at);
+    let institution_id = item.institution_id.as_deref();
+    let read = read_stream(bank, stream, owner, institution_id, last, ambient.now()).await;
+    let error = match read {
+        Ok(snapshot) => return Reading::Read(snapshot),
+        Err(error) => error,
+    };
+    let why = error.to_string();
+    let consent = matches!(
+        error.code(),
+        Some("ADDITIONAL_CONSENT_REQUIRED" | "ACCESS_NOT_GRANTED" | "NO_ACCOUNTS")
+    );
+    if error.reaction() == Reaction::Lacking || consent {
+        return Reading::Lacking { stream, why };
+    }
+    if error.trouble() != Trouble::Passing {
+        *trouble = Some((error.trouble(), why.clone()));
+    }
+    Reading::Failed { stream, why, failures: known.map_or(0, |state| state.failures) }
+}
+
+/// When Plaid last read the bank, and last failed to, as the Item's own record says.
+fn bank_times(snapshot: &Snapshot) -> Option<(Option<Timestamp>, Option<Timestamp>)> {
+    if snapshot.stream != Stream::Item {
+        return None;
+    }
+    let record: serde_json::Value = serde_json::from_str(&snapshot.records.first()?.body).ok()?;
+    let instant = |name: &str| record[name].as_str().and_then(|text| text.parse().ok());
+    Some((instant("transactions_updated_at"), instant("transactions_failed_at")))
+}
+
+/// When to look again without being asked. Looking shares the client's limit among all Items.
+fn next_due(item: &Item, history: History, ambient: &Ambient, rules: &Rules) -> Timestamp {
+    let now = ambient.now();
     let age = now.duration_since(item.created_at);
     let pause = match history {
-        History::Complete => settings.poll_every,
-        _ if age < SLOW_AFTER => LOADING,
-        _ => LOADING_LONG,
+        History::Complete => rules.poll_every,
+        _ if age < SLOW_AFTER => LOADING.min(rules.poll_every),
+        _ => LOADING_LONG.min(rules.poll_every),
     };
-    now.saturating_add(pause.min(settings.poll_every)).unwrap_or(now)
+    let pause = pause.max(fair_share(rules));
+    let [chance] = ambient.random::<1>();
+    let spread = pause / SPREAD * i32::from(chance) / 255;
+    now.saturating_add(pause + spread).unwrap_or(now)
+}
+
+/// The shortest distance of looks at which all Items together keep to their share of the limit.
+fn fair_share(rules: &Rules) -> SignedDuration {
+    let a_minute = i64::from(syncs_a_minute(rules.environment)) * POLLING_SHARE_PERCENT / 100;
+    // Below a thousand Items the share is never reached by any sensible interval.
+    let minutes = rules.polled_items / a_minute.max(1);
+    SignedDuration::from_mins(minutes)
+}
+
+#[cfg(test)]
+mod tests {
+    use model::Environment;
+
+    use super::*;
+
+    #[test]
+    fn looking_keeps_to_its_share_of_the_clients_limit() {
+        let rules = |polled_items| Rules {
+            streams: Vec::new(),
+            environment: Environment::Production,
+            poll_every: SignedDuration::from_secs(1),
+            polled_items,
+        };
+        assert_eq!(fair_share(&rules(499)), SignedDuration::ZERO);
+        let pause = fair_share(&rules(25_000));
+        assert_eq!(pause, SignedDuration::from_mins(50));
+        let calls_a_minute = 25_000 / pause.as_mins();
+        assert!(calls_a_minute <= i64::from(syncs_a_minute(Environment::Production)) / 5);
+    }
 }

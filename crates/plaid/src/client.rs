@@ -1,20 +1,25 @@
 //! One method for each endpoint we use: limits kept, failures that pass retried, answers bounded.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use jiff::Timestamp;
-use model::{BaseUrl, Environment};
+use model::{BaseUrl, Environment, Stream};
 use reqwest::header::{HeaderValue, RETRY_AFTER};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use crate::bank::Part;
+use crate::circuit::Circuit;
 use crate::error::{Error, PlaidError, Reaction};
 use crate::limits::{self, Endpoint, Limits};
+use crate::meter::Meter;
 use crate::wire;
 
 /// The version of Plaid's API that the wire types were written from.
@@ -24,7 +29,9 @@ const ANSWER_LIMIT_BYTES: usize = 32 * 1024 * 1024;
 /// Changes in a page: Plaid's maximum keeps the window for mutations small.
 const PAGE_COUNT: u32 = 500;
 /// History asked for at the first sync of an Item; Plaid freezes 90 days otherwise.
-pub(crate) const DAYS_REQUESTED: u32 = 730;
+pub const DAYS_REQUESTED: u32 = 730;
+/// Countries whose banks may be linked.
+const COUNTRY_CODES: [&str; 3] = ["US", "CA", "GB"];
 /// Attempts at a call in all, and the pauses between them.
 const ATTEMPTS: usize = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(400);
@@ -105,10 +112,29 @@ pub struct SandboxUser<'a> {
     pub webhook: Option<&'a str>,
 }
 
+/// A page of Link to be made.
+#[derive(Debug, Clone)]
+pub struct LinkRequest<'a> {
+    /// Shown to the end user, up to 30 characters.
+    pub client_name: &'a str,
+    /// The caller's opaque id of the end user.
+    pub client_user_id: &'a str,
+    /// Products of a new Item.
+    pub products: &'a [&'a str],
+    /// Where the new Item's webhooks, and those of the visit, go.
+    pub webhook: Option<&'a str>,
+    /// How long the page can be opened.
+    pub lifetime: Duration,
+    /// The Item to repair; none for a new one.
+    pub update: Option<&'a AccessToken>,
+}
+
 /// Makes clients that share connections and, for each environment, limits. Cheap to clone.
 #[derive(Clone)]
 pub struct Connector {
     http: reqwest::Client,
+    meter: Meter,
+    circuits: Arc<Mutex<HashMap<BaseUrl, Arc<Circuit>>>>,
     sandbox: Arc<Limits>,
     production: Arc<Limits>,
     loopback: Arc<Limits>,
@@ -119,6 +145,8 @@ impl Connector {
     pub fn new(http: reqwest::Client) -> Self {
         Self {
             http,
+            meter: Meter::default(),
+            circuits: Arc::default(),
             sandbox: Arc::new(Limits::of(Environment::Sandbox)),
             production: Arc::new(Limits::of(Environment::Production)),
             loopback: Arc::new(Limits::none()),
@@ -137,7 +165,35 @@ impl Connector {
             Environment::Production => &self.production,
             Environment::Sandbox | Environment::Development => &self.sandbox,
         };
-        Client { http: self.http.clone(), base_url, credentials, limits: Arc::clone(limits) }
+        let circuit = match self.circuits.lock() {
+            Ok(mut circuits) => Arc::clone(circuits.entry(base_url.clone()).or_default()),
+            Err(_) => Arc::default(),
+        };
+        Client {
+            http: self.http.clone(),
+            base_url,
+            credentials,
+            limits: Arc::clone(limits),
+            circuit,
+            metered: None,
+        }
+    }
+
+    /// The counts of all calls that were made for somebody.
+    pub fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// A client whose calls are counted for an integration.
+    pub fn metered_client(
+        &self,
+        environment: Environment,
+        base_url: BaseUrl,
+        credentials: Credentials,
+        integration: &str,
+    ) -> Client {
+        let metered = Some((self.meter.clone(), integration.to_owned()));
+        Client { metered, ..self.client(environment, base_url, credentials) }
     }
 }
 
@@ -148,6 +204,8 @@ pub struct Client {
     base_url: BaseUrl,
     credentials: Credentials,
     limits: Arc<Limits>,
+    circuit: Arc<Circuit>,
+    metered: Option<(Meter, String)>,
 }
 
 impl fmt::Debug for Client {
@@ -234,10 +292,76 @@ impl Client {
 
     /// An institution by its id.
     pub async fn institution(&self, institution_id: &str) -> Result<wire::Institution, Error> {
-        let body = json!({ "institution_id": institution_id, "country_codes": ["US", "CA", "GB"] });
+        let body = institution_request(institution_id);
         let answer: wire::InstitutionEnvelope =
             self.call(&limits::INSTITUTIONS_GET_BY_ID, body, None).await?;
         Ok(answer.institution)
+    }
+
+    /// One answer of the endpoint that has a stream, as text. Transactions have their own call.
+    pub(crate) async fn read_stream(
+        &self,
+        token: &AccessToken,
+        stream: Stream,
+        part: &Part,
+    ) -> Result<Box<RawValue>, Error> {
+        let (endpoint, body) = match stream {
+            Stream::Accounts | Stream::Balances | Stream::Transactions => {
+                (&limits::ACCOUNTS_GET, json!({}))
+            }
+            Stream::Recurring => (&limits::TRANSACTIONS_RECURRING_GET, json!({})),
+            Stream::Liabilities => (&limits::LIABILITIES_GET, json!({})),
+            Stream::Holdings | Stream::Securities => (&limits::INVESTMENTS_HOLDINGS_GET, json!({})),
+            Stream::InvestmentTransactions => {
+                let (start, end) = part.dates.unwrap_or_default();
+                let body = json!({
+                    "start_date": start.to_string(), "end_date": end.to_string(),
+                    "options": { "count": PAGE_COUNT, "offset": part.offset },
+                });
+                (&limits::INVESTMENTS_TRANSACTIONS_GET, body)
+            }
+            Stream::Identity => (&limits::IDENTITY_GET, json!({})),
+            Stream::Auth => (&limits::AUTH_GET, json!({})),
+            Stream::Item => (&limits::ITEM_GET, json!({})),
+            Stream::Institutions => {
+                let Some(id) = &part.institution_id else {
+                    return Ok(RawValue::NULL.to_owned());
+                };
+                let body = institution_request(id);
+                return self.call(&limits::INSTITUTIONS_GET_BY_ID, body, None).await;
+            }
+        };
+        self.call(endpoint, body, Some(token)).await
+    }
+
+    /// A page of Link for an end user, hosted by Plaid.
+    pub async fn link_token_create(
+        &self,
+        request: &LinkRequest<'_>,
+    ) -> Result<wire::LinkToken, Error> {
+        let mut body = json!({
+            "client_name": request.client_name,
+            "language": "en",
+            "country_codes": COUNTRY_CODES,
+            "user": { "client_user_id": request.client_user_id },
+            "hosted_link": { "url_lifetime_seconds": request.lifetime.as_secs() },
+        });
+        if let Some(webhook) = request.webhook {
+            body["webhook"] = json!(webhook);
+        }
+        match request.update {
+            Some(_) => body["update"] = json!({ "account_selection_enabled": true }),
+            None => {
+                body["products"] = json!(request.products);
+                body["transactions"] = json!({ "days_requested": DAYS_REQUESTED });
+            }
+        }
+        self.call(&limits::LINK_TOKEN_CREATE, body, request.update).await
+    }
+
+    /// What became of a page of Link.
+    pub async fn link_token_get(&self, link_token: &str) -> Result<wire::LinkTokenState, Error> {
+        self.call(&limits::LINK_TOKEN_GET, json!({ "link_token": link_token }), None).await
     }
 
     /// The public half of a webhook key. Plaid's error for an unknown id also proves that the
@@ -292,7 +416,15 @@ impl Client {
             self.limits
                 .wait(endpoint, &self.credentials.client_id, token.map(AccessToken::expose))
                 .await;
-            self.send(endpoint, &body).await
+            let path = endpoint.path;
+            self.circuit.permit().map_err(|failures| Error::Resting { path, failures })?;
+            let answer = self.send(endpoint, &body).await;
+            let failure = answer.as_ref().err();
+            self.circuit.note(failure.is_some_and(Error::is_outage));
+            if let Some((meter, whose)) = &self.metered {
+                meter.count(whose, path, failure.is_some());
+            }
+            answer
         };
         attempt
             .retry(pauses)
@@ -338,6 +470,10 @@ impl Client {
             })
         }
     }
+}
+
+fn institution_request(institution_id: &str) -> Value {
+    json!({ "institution_id": institution_id, "country_codes": COUNTRY_CODES })
 }
 
 /// Header values never contain line breaks; a credential that does is refused by Plaid instead.

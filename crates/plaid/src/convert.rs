@@ -4,8 +4,8 @@
 use jiff::Timestamp;
 use jiff::civil::Date;
 use model::{
-    Account, Balance, BalanceSource, Category, Currency, Direction, Money, Page, Quarantined,
-    Removal, Staged, Transaction,
+    Account, AccountStatus, Balance, BalanceSource, Category, Currency, Direction, Money, Page,
+    Quarantined, Removal, Staged, Transaction,
 };
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -114,6 +114,8 @@ fn transaction(
         payment_channel: wire.payment_channel,
         check_number: wire.check_number,
         category: wire.personal_finance_category.map(category),
+        annotation: None,
+        removed: false,
     };
     Ok(Staged { record, raw: raw.get().to_owned() })
 }
@@ -139,6 +141,7 @@ fn account(wire: wire::Account, owner: &Owner) -> Account {
         subtype: wire.subtype,
         persistent_account_id: wire.persistent_account_id,
         holder_category: wire.holder_category,
+        status: AccountStatus::Active,
     }
 }
 
@@ -182,11 +185,11 @@ fn currency(iso: Option<String>, unofficial: Option<String>) -> Option<Currency>
 }
 
 /// A calendar date; the time of a date-time is dropped, never shifted.
-fn date(text: &str) -> Option<Date> {
+pub(crate) fn date(text: &str) -> Option<Date> {
     text.get(..10)?.parse().ok()
 }
 
-fn bounded(text: String) -> String {
+pub(crate) fn bounded(text: String) -> String {
     match text.char_indices().nth(TEXT_LIMIT_CHARS) {
         Some((end, _)) => text[..end].to_owned(),
         None => text,

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use model::Trouble;
+
 use crate::wire::ErrorBody;
 
 /// What to do about an error.
@@ -22,6 +24,8 @@ pub enum Reaction {
     Relink,
     /// Use the cached value instead.
     UseCached,
+    /// The Item or the client has no such product: a fact, not a failure.
+    Lacking,
     /// Settings or code are wrong; trying again cannot help.
     Fix,
 }
@@ -62,6 +66,14 @@ pub enum Error {
         /// What the client said; carries no URL, body or header.
         source: reqwest::Error,
     },
+    /// Plaid failed so often in a row that it is left alone for a moment.
+    #[error("Plaid failed {failures} times in a row; {path} is not asked for a moment")]
+    Resting {
+        /// The endpoint.
+        path: &'static str,
+        /// Failures in a row.
+        failures: u32,
+    },
     /// An answer that is not Plaid's.
     #[error("an answer from {path} that could not be read (HTTP {status}): {reason}{}", suffix(request_id.as_deref()))]
     Malformed {
@@ -85,8 +97,22 @@ fn cause(error: &reqwest::Error) -> String {
     reason.to_string()
 }
 
+/// What a reaction means for the life of an Item.
+fn trouble(reaction: Reaction) -> Trouble {
+    match reaction {
+        Reaction::Repair => Trouble::Login,
+        Reaction::Relink => Trouble::Gone,
+        _ => Trouble::Passing,
+    }
+}
+
+/// What an error that a webhook told of means for the life of its Item.
+pub(crate) fn trouble_of(body: &ErrorBody) -> Trouble {
+    trouble(PlaidError::new(400, body.clone(), None).reaction())
+}
+
 /// Codes that decide alone. Facts: Plaid's error reference, in the words of this table.
-const BY_CODE: [(&str, Reaction); 38] = [
+const BY_CODE: [(&str, Reaction); 43] = [
     ("ITEM_LOGIN_REQUIRED", Reaction::Repair),
     ("ACCESS_NOT_GRANTED", Reaction::Repair),
     ("INSUFFICIENT_CREDENTIALS", Reaction::Repair),
@@ -105,8 +131,13 @@ const BY_CODE: [(&str, Reaction); 38] = [
     ("ITEM_NOT_SUPPORTED", Reaction::Relink),
     ("USER_PERMISSION_REVOKED", Reaction::Relink),
     ("INSTITUTION_NO_LONGER_SUPPORTED", Reaction::Relink),
-    ("PRODUCT_NOT_ENABLED", Reaction::Fix),
-    ("PRODUCTS_NOT_SUPPORTED", Reaction::Fix),
+    ("PRODUCT_NOT_ENABLED", Reaction::Lacking),
+    ("PRODUCTS_NOT_SUPPORTED", Reaction::Lacking),
+    ("NO_AUTH_ACCOUNTS", Reaction::Lacking),
+    ("NO_INVESTMENT_ACCOUNTS", Reaction::Lacking),
+    ("NO_LIABILITY_ACCOUNTS", Reaction::Lacking),
+    ("INVALID_PRODUCT", Reaction::Lacking),
+    ("PRODUCT_UNAVAILABLE", Reaction::Lacking),
     ("PRODUCT_NOT_READY", Reaction::Later),
     ("INSTITUTION_DOWN", Reaction::Later),
     ("INSTITUTION_NOT_RESPONDING", Reaction::Later),
@@ -170,7 +201,24 @@ impl Error {
         match self {
             Self::Plaid(error) => error.reaction(),
             Self::Malformed { status, .. } if *status < 500 && *status != 429 => Reaction::Later,
-            Self::Transport { .. } | Self::Malformed { .. } => Reaction::Retry,
+            Self::Transport { .. } | Self::Resting { .. } | Self::Malformed { .. } => {
+                Reaction::Retry
+            }
+        }
+    }
+
+    /// What it means for the life of the Item.
+    pub fn trouble(&self) -> Trouble {
+        trouble(self.reaction())
+    }
+
+    /// Whether Plaid itself is failing, rather than one Item or one request.
+    pub(crate) fn is_outage(&self) -> bool {
+        match self {
+            Self::Transport { .. } => true,
+            Self::Malformed { status, .. } => *status >= 500,
+            Self::Plaid(error) => error.status >= 500,
+            Self::Resting { .. } => false,
         }
     }
 
@@ -187,7 +235,7 @@ impl Error {
         match self {
             Self::Plaid(error) => error.request_id.as_deref(),
             Self::Malformed { request_id, .. } => request_id.as_deref(),
-            Self::Transport { .. } => None,
+            Self::Transport { .. } | Self::Resting { .. } => None,
         }
     }
 

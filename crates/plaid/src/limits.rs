@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use governor::{DefaultKeyedRateLimiter, Jitter, Quota, RateLimiter};
-use model::Environment;
+use model::{Cost, Environment};
 
 /// Keys of idle Items are dropped when a limiter holds more than this.
 const IDLE_KEYS: usize = 10_000;
@@ -20,6 +20,8 @@ pub(crate) struct Endpoint {
     pub(crate) timeout: Duration,
     /// Whether a call whose answer was lost may be sent again.
     pub(crate) repeatable: bool,
+    /// What Plaid charges for it.
+    cost: Cost,
     /// Calls a minute in production: for an Item, for the client.
     production: (Option<u32>, Option<u32>),
     /// Calls a minute in the sandbox: for an Item, for the client.
@@ -31,12 +33,13 @@ const USUAL: Duration = Duration::from_secs(30);
 const BALANCE: Duration = Duration::from_secs(90);
 
 macro_rules! endpoints {
-    ($($name:ident = $path:literal, $timeout:expr, $repeatable:literal,
+    ($($name:ident = $path:literal, $timeout:expr, $repeatable:literal, $cost:ident,
         production $production:expr, sandbox $sandbox:expr;)*) => {
         $(pub(crate) static $name: Endpoint = Endpoint {
             path: $path,
             timeout: $timeout,
             repeatable: $repeatable,
+            cost: Cost::$cost,
             production: $production,
             sandbox: $sandbox,
         };)*
@@ -45,28 +48,63 @@ macro_rules! endpoints {
 }
 
 endpoints! {
-    TRANSACTIONS_SYNC = "/transactions/sync", USUAL, true,
+    TRANSACTIONS_SYNC = "/transactions/sync", USUAL, true, PerItemAndMonth,
         production (Some(50), Some(2_500)), sandbox (Some(50), Some(1_000));
-    ACCOUNTS_GET = "/accounts/get", USUAL, true,
+    ACCOUNTS_GET = "/accounts/get", USUAL, true, Free,
         production (Some(15), Some(15_000)), sandbox (Some(100), Some(5_000));
-    ACCOUNTS_BALANCE_GET = "/accounts/balance/get", BALANCE, true,
+    ACCOUNTS_BALANCE_GET = "/accounts/balance/get", BALANCE, true, PerCall,
         production (Some(5), Some(1_200)), sandbox (Some(25), Some(100));
-    ITEM_GET = "/item/get", USUAL, true,
+    ITEM_GET = "/item/get", USUAL, true, Free,
         production (Some(15), Some(5_000)), sandbox (Some(40), Some(5_000));
-    ITEM_REMOVE = "/item/remove", USUAL, true,
+    ITEM_REMOVE = "/item/remove", USUAL, true, Free,
         production (Some(20), Some(2_000)), sandbox (Some(100), Some(500));
-    ITEM_WEBHOOK_UPDATE = "/item/webhook/update", USUAL, true,
+    ITEM_WEBHOOK_UPDATE = "/item/webhook/update", USUAL, true, Free,
         production (None, None), sandbox (None, None);
-    ITEM_PUBLIC_TOKEN_EXCHANGE = "/item/public_token/exchange", USUAL, false,
+    ITEM_PUBLIC_TOKEN_EXCHANGE = "/item/public_token/exchange", USUAL, false, Free,
         production (None, Some(12_000)), sandbox (None, Some(12_000));
-    TRANSACTIONS_REFRESH = "/transactions/refresh", BALANCE, false,
+    TRANSACTIONS_REFRESH = "/transactions/refresh", BALANCE, false, PerCall,
         production (Some(2), Some(100)), sandbox (Some(2), Some(100));
-    INSTITUTIONS_GET_BY_ID = "/institutions/get_by_id", USUAL, true,
+    TRANSACTIONS_RECURRING_GET = "/transactions/recurring/get", USUAL, true, PerItemAndMonth,
+        production (Some(20), Some(1_000)), sandbox (Some(20), Some(1_000));
+    LIABILITIES_GET = "/liabilities/get", USUAL, true, PerItemAndMonth,
+        production (Some(15), Some(1_000)), sandbox (Some(10), Some(1_000));
+    INVESTMENTS_HOLDINGS_GET = "/investments/holdings/get", BALANCE, true, PerItemAndMonth,
+        production (Some(15), Some(2_000)), sandbox (Some(100), Some(1_000));
+    INVESTMENTS_TRANSACTIONS_GET = "/investments/transactions/get", BALANCE, true, PerItemAndMonth,
+        production (Some(30), Some(20_000)), sandbox (Some(100), Some(1_000));
+    IDENTITY_GET = "/identity/get", USUAL, true, PerItem,
+        production (Some(15), Some(2_000)), sandbox (Some(100), Some(1_000));
+    AUTH_GET = "/auth/get", USUAL, true, PerItem,
+        production (Some(15), Some(12_000)), sandbox (Some(100), Some(500));
+    LINK_TOKEN_CREATE = "/link/token/create", USUAL, true, Free,
+        production (None, Some(20_000)), sandbox (None, Some(20_000));
+    LINK_TOKEN_GET = "/link/token/get", USUAL, true, Free,
+        production (None, None), sandbox (None, None);
+    INSTITUTIONS_GET_BY_ID = "/institutions/get_by_id", USUAL, true, Free,
         production (None, Some(400)), sandbox (None, Some(400));
-    WEBHOOK_VERIFICATION_KEY_GET = "/webhook_verification_key/get", USUAL, true,
+    WEBHOOK_VERIFICATION_KEY_GET = "/webhook_verification_key/get", USUAL, true, Free,
         production (None, None), sandbox (None, None);
-    SANDBOX_PUBLIC_TOKEN_CREATE = "/sandbox/public_token/create", USUAL, false,
+    SANDBOX_PUBLIC_TOKEN_CREATE = "/sandbox/public_token/create", USUAL, false, Free,
         production (None, None), sandbox (None, None);
+}
+
+/// What Plaid charges for a call of this path; nothing for one that this program never makes.
+pub fn cost_of(path: &str) -> Cost {
+    ALL.iter().find(|endpoint| endpoint.path == path).map_or(Cost::Free, |endpoint| endpoint.cost)
+}
+
+/// Calls of `/transactions/sync` a minute that Plaid allows a whole client.
+pub fn syncs_a_minute(environment: Environment) -> u32 {
+    TRANSACTIONS_SYNC.of(environment).1.unwrap_or(u32::MAX)
+}
+
+impl Endpoint {
+    fn of(&self, environment: Environment) -> (Option<u32>, Option<u32>) {
+        match environment {
+            Environment::Production => self.production,
+            Environment::Sandbox | Environment::Development => self.sandbox,
+        }
+    }
 }
 
 type Buckets = DefaultKeyedRateLimiter<u64>;
@@ -78,10 +116,7 @@ impl Limits {
     /// The limits Plaid has in an environment.
     pub(crate) fn of(environment: Environment) -> Self {
         let limits = |endpoint: &&'static Endpoint| {
-            let (item, client) = match environment {
-                Environment::Production => endpoint.production,
-                Environment::Sandbox | Environment::Development => endpoint.sandbox,
-            };
+            let (item, client) = endpoint.of(environment);
             (endpoint.path, item.and_then(bucket), client.and_then(bucket))
         };
         Self(ALL.iter().map(limits).collect())

@@ -3,7 +3,7 @@
 
 use model::{Ambient, History, Page};
 
-use crate::client::{AccessToken, Client};
+use crate::bank::Bank;
 use crate::convert::{self, Owner};
 use crate::error::{Error, Reaction};
 
@@ -11,6 +11,9 @@ use crate::error::{Error, Reaction};
 const RESTARTS: u32 = 5;
 /// Pages in one update: 10,000,000 changes. More is a server that never ends.
 const PAGES: u32 = 20_000;
+
+/// Request ids kept of one update.
+const REQUEST_IDS: usize = 50;
 
 /// What an update brought.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +28,8 @@ pub struct Pulled {
     pub full_walk: bool,
     /// How much history has been delivered, where Plaid said so in words we know.
     pub history: Option<History>,
+    /// Plaid's ids of its requests.
+    pub request_ids: Vec<String>,
 }
 
 /// Why no update came about.
@@ -61,39 +66,41 @@ pub trait Stage: Send {
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }
 
-/// Reads pages from `cursor` and hands each to `stage` with its attempt and number. When the data
-/// changes in between, starts again from the same cursor; when that keeps failing, or the cursor is
-/// of no use, walks once from the empty one.
+/// How an update is to be read.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan<'a> {
+    /// Whose data it is.
+    pub owner: &'a Owner,
+    /// The resting cursor to go on from; empty for the beginning.
+    pub cursor: &'a str,
+}
+
+/// Reads pages from the plan's cursor and hands each to `stage` with its attempt and number. When
+/// the data changes in between, starts again from the same cursor; when that keeps failing, or the
+/// cursor is of no use, walks once from the empty one.
 pub async fn pull_update<S: Stage>(
-    client: &Client,
-    token: &AccessToken,
-    owner: &Owner,
-    cursor: &str,
+    bank: &impl Bank,
+    plan: Plan<'_>,
     ambient: &Ambient,
     stage: &mut S,
 ) -> Result<Pulled, PullError<S::Error>> {
-    let mut start = cursor;
+    let mut start = plan.cursor;
     let mut restarts = 0;
+    let mut request_ids = RequestIds::default();
     for attempt in 1.. {
-        let mut place = start.to_owned();
-        let mut number = 0;
-        let failure = loop {
-            let page = match client.transactions_sync(token, &place).await {
-                Ok(page) => page,
-                Err(error) => break error,
-            };
-            let history = history(page.transactions_update_status.as_deref());
-            let converted = convert::page(&page, owner, ambient.now());
-            stage.stage(attempt, number, converted).await.map_err(PullError::Stage)?;
-            number += 1;
-            place.clone_from(&page.next_cursor);
-            if !page.has_more {
-                let full_walk = start.is_empty();
-                return Ok(Pulled { attempt, pages: number, cursor: place, full_walk, history });
+        let walk = Walk { attempt, owner: plan.owner, ambient };
+        let failure = match walk.pages(bank, start, stage, &mut request_ids).await? {
+            Ok(walked) => {
+                return Ok(Pulled {
+                    attempt,
+                    pages: walked.pages,
+                    cursor: walked.cursor,
+                    full_walk: start.is_empty(),
+                    history: walked.history,
+                    request_ids: request_ids.0,
+                });
             }
-            if number == PAGES {
-                return Err(PullError::Endless);
-            }
+            Err(failure) => failure,
         };
         match failure.reaction() {
             Reaction::RestartUpdate if restarts < RESTARTS => restarts += 1,
@@ -104,9 +111,67 @@ pub async fn pull_update<S: Stage>(
             Reaction::RestartUpdate | Reaction::Rewalk => (start, restarts) = ("", 0),
             _ => return Err(failure.into()),
         }
-        tracing::info!(item_id = %owner.item_id, %failure, attempt, "the update starts again");
+        tracing::info!(item_id = %plan.owner.item_id, %failure, attempt, "the update starts again");
     }
     Err(PullError::Restless { attempts: RESTARTS })
+}
+
+/// Plaid's ids of the requests of one update, bounded: the first ones and every failed one's are
+/// what support asks for.
+#[derive(Default)]
+struct RequestIds(Vec<String>);
+
+impl RequestIds {
+    fn keep(&mut self, id: Option<&str>) {
+        if let Some(id) = id.filter(|_| self.0.len() < REQUEST_IDS) {
+            self.0.push(id.to_owned());
+        }
+    }
+}
+
+/// One attempt at an update.
+struct Walk<'a> {
+    attempt: u32,
+    owner: &'a Owner,
+    ambient: &'a Ambient,
+}
+
+/// An attempt that reached the end.
+struct Walked {
+    pages: u32,
+    cursor: String,
+    history: Option<History>,
+}
+
+impl Walk<'_> {
+    /// Every page from `start`; the inner error is Plaid's, which may be worth another attempt.
+    async fn pages<S: Stage>(
+        &self,
+        bank: &impl Bank,
+        start: &str,
+        stage: &mut S,
+        request_ids: &mut RequestIds,
+    ) -> Result<Result<Walked, Error>, PullError<S::Error>> {
+        let mut cursor = start.to_owned();
+        for number in 0..PAGES {
+            let page = match bank.transactions_sync(&cursor).await {
+                Ok(page) => page,
+                Err(error) => {
+                    request_ids.keep(error.request_id());
+                    return Ok(Err(error));
+                }
+            };
+            request_ids.keep(page.request_id.as_deref());
+            let history = history(page.transactions_update_status.as_deref());
+            let converted = convert::page(&page, self.owner, self.ambient.now());
+            stage.stage(self.attempt, number, converted).await.map_err(PullError::Stage)?;
+            cursor.clone_from(&page.next_cursor);
+            if !page.has_more {
+                return Ok(Ok(Walked { pages: number + 1, cursor, history }));
+            }
+        }
+        Err(PullError::Endless)
+    }
 }
 
 /// Plaid's status in our words; an unknown one says nothing.

@@ -33,6 +33,8 @@ pub struct SyncPage {
     pub next_cursor: String,
     /// Whether there is a next page.
     pub has_more: bool,
+    #[serde(default, deserialize_with = "lenient")]
+    pub request_id: Option<String>,
 }
 
 /// One transaction.
@@ -134,6 +136,8 @@ pub struct Accounts {
     #[serde(default, deserialize_with = "nullable")]
     pub accounts: Elements,
     pub item: Item,
+    #[serde(default, deserialize_with = "lenient")]
+    pub request_id: Option<String>,
 }
 
 /// The Item object, as far as we read it.
@@ -188,6 +192,86 @@ pub struct Exchanged {
     pub item_id: String,
 }
 
+/// `/link/token/create`.
+#[derive(Debug, Deserialize)]
+pub struct LinkToken {
+    pub link_token: String,
+    pub expiration: String,
+    #[serde(default, deserialize_with = "lenient")]
+    pub hosted_link_url: Option<String>,
+}
+
+/// `/link/token/get`, as far as we read it.
+#[derive(Debug, Deserialize)]
+pub struct LinkTokenState {
+    #[serde(default, deserialize_with = "nullable")]
+    pub link_sessions: Vec<LinkSession>,
+}
+
+/// One visit to Link.
+#[derive(Debug, Deserialize)]
+pub struct LinkSession {
+    #[serde(default, deserialize_with = "lenient")]
+    pub finished_at: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub results: Option<LinkResults>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub on_success: Option<LinkSuccess>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub exit: Option<serde::de::IgnoredAny>,
+}
+
+/// What a visit brought.
+#[derive(Debug, Deserialize)]
+pub struct LinkResults {
+    #[serde(default, deserialize_with = "nullable")]
+    pub item_add_results: Vec<ItemAdded>,
+}
+
+/// An Item that a visit brought.
+#[derive(Debug, Deserialize)]
+pub struct ItemAdded {
+    pub public_token: String,
+    #[serde(default, deserialize_with = "nullable")]
+    pub accounts: Vec<LinkedAccount>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub institution: Option<LinkedInstitution>,
+}
+
+impl ItemAdded {
+    /// Where it is.
+    pub fn institution_id(&self) -> Option<&str> {
+        self.institution.as_ref()?.institution_id.as_deref()
+    }
+}
+
+/// An account as a visit tells of it.
+#[derive(Debug, Deserialize)]
+pub struct LinkedAccount {
+    #[serde(default, deserialize_with = "lenient")]
+    pub name: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub mask: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub subtype: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub persistent_account_id: Option<String>,
+}
+
+/// An institution as a visit tells of it.
+#[derive(Debug, Deserialize)]
+pub struct LinkedInstitution {
+    #[serde(default, deserialize_with = "lenient")]
+    pub institution_id: Option<String>,
+}
+
+/// The older form of a success; in update mode there is no public token in it that matters.
+#[derive(Debug, Deserialize)]
+pub struct LinkSuccess {
+    #[serde(default, deserialize_with = "lenient")]
+    pub public_token: Option<String>,
+}
+
 /// An answer of which only the status matters.
 #[derive(Debug, Deserialize)]
 pub struct Done {}
@@ -237,6 +321,22 @@ pub struct Webhook {
     pub item_id: Option<String>,
     #[serde(default, deserialize_with = "lenient")]
     pub environment: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub error: Option<ErrorBody>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub account_id: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub disconnect_time: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub consent_expiration_time: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub link_token: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub status: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub public_token: Option<String>,
+    #[serde(default, deserialize_with = "nullable")]
+    pub public_tokens: Vec<String>,
 }
 
 /// A value of the expected type, or nothing.

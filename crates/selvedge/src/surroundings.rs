@@ -7,6 +7,7 @@ use anyhow::Context;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use jiff::Timestamp;
 use model::{Ambient, Clock, Entropy};
+use pipeline::PublicAddresses;
 use tracing_subscriber::EnvFilter;
 
 struct SystemClock;
@@ -45,6 +46,21 @@ pub(crate) fn http_client() -> anyhow::Result<reqwest::Client> {
         .user_agent(concat!("selvedge/", env!("CARGO_PKG_VERSION")))
         .build()
         .context("the HTTP client could not be made")
+}
+
+/// The client that tells subscribers: it reaches public addresses only, unless private ones are
+/// allowed, and follows no redirects.
+#[expect(clippy::disallowed_methods, reason = "this is where the network comes in")]
+pub(crate) fn outbound_client(private_addresses: bool) -> anyhow::Result<reqwest::Client> {
+    let client = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .user_agent(concat!("selvedge/", env!("CARGO_PKG_VERSION")));
+    let client = match private_addresses {
+        true => client,
+        false => client.dns_resolver(Arc::new(PublicAddresses)),
+    };
+    client.build().context("the HTTP client for subscribers could not be made")
 }
 
 /// Logs to standard error: lines for people at a terminal, JSON otherwise. `SELVEDGE_LOG` overrides

@@ -1,9 +1,10 @@
 //! The feed: numbering changes after they are written, reading them as they were, and waking those
 //! who wait for more.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use model::{Change, ChangeKind, EndUserId, IntegrationId, Record, Stream, Tombstone};
+use model::{Change, ChangeKind, EndUserId, IntegrationId, RawRecord, Record, Stream};
 use serde::de::DeserializeOwned;
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -11,7 +12,9 @@ use tokio::sync::{Notify, watch};
 
 use crate::Store;
 use crate::error::Error;
-use crate::records::remains;
+use crate::integrations::parsed;
+use crate::records::{RecordSeal, Version, remains};
+use crate::seal::DataKey;
 use crate::statement::declare;
 
 declare! {
@@ -26,8 +29,8 @@ declare! {
              FROM changes WHERE seq IS NULL ORDER BY item, item_seq LIMIT $2) AS numbered \
          WHERE changes.item = numbered.of_item AND changes.item_seq = numbered.of_seq";
     READ =
-        "SELECT c.seq, c.item_seq, c.kind, c.stream, \
-            COALESCE(s.body, t.body, r.body) AS body \
+        "SELECT c.seq, c.item, c.item_seq, c.integration_id, c.record_id, c.version, c.kind, \
+            c.stream, COALESCE(s.body, t.body, r.body) AS body \
          FROM changes c \
          LEFT JOIN superseded s ON s.item = c.item AND s.stream = c.stream \
             AND s.record_id = c.record_id AND s.version = c.version \
@@ -37,6 +40,16 @@ declare! {
          WHERE c.seq > $1 AND (CAST($2 AS TEXT) IS NULL OR c.integration_id = $2) \
             AND (CAST($3 AS TEXT) IS NULL OR c.end_user_key = $3) AND (CAST($4 AS TEXT) IS NULL OR c.stream = $4) \
          ORDER BY c.seq LIMIT $5";
+    /// A transaction may have moved from one item to another of the same end user.
+    HISTORY =
+        "SELECT COALESCE(c.seq, 0) AS seq, c.item, c.item_seq, c.integration_id, c.record_id, \
+            c.version, c.kind, c.stream, COALESCE(s.body, t.body) AS body \
+         FROM transactions t \
+         JOIN changes c ON c.end_user_key = t.end_user_key AND c.stream = 'transactions' \
+            AND c.record_id = t.id \
+         LEFT JOIN superseded s ON s.item = c.item AND s.stream = c.stream \
+            AND s.record_id = c.record_id AND s.version = c.version \
+         WHERE t.id = $1 ORDER BY c.version";
 }
 
 /// Changes numbered in one go, so that a large first load does not hold the writer long.
@@ -123,6 +136,7 @@ impl Store {
                     if moved.execute(connection).await?.rows_affected() != 1 {
                         return Err(Error::Stale);
                     }
+                    trial::crash_point("feed.numbered");
                     Ok((numbered, new_head))
                 })
             })
@@ -149,37 +163,64 @@ impl Store {
             .bind(filter.end_user.as_ref().map(ToString::to_string))
             .bind(filter.stream.map(Stream::as_str))
             .bind(limit);
-        read.fetch_all(self.db.readers()).await?.iter().map(change).collect()
+        self.read_changes(&read.fetch_all(self.db.readers()).await?).await
+    }
+
+    /// Every version of one transaction in the order they came, for "what happened to it?".
+    pub async fn history_of(&self, id: &str) -> Result<Vec<Change>, Error> {
+        let read = sqlx::query(HISTORY).bind(id.to_owned());
+        self.read_changes(&read.fetch_all(self.db.readers()).await?).await
+    }
+
+    async fn read_changes(&self, rows: &[AnyRow]) -> Result<Vec<Change>, Error> {
+        let mut keys: HashMap<IntegrationId, Option<DataKey>> = HashMap::new();
+        let mut changes = Vec::with_capacity(rows.len());
+        for row in rows {
+            let stream: String = row.try_get("stream")?;
+            let stream = Stream::from_name(&stream).ok_or(Error::corrupt("a stream"))?;
+            let integration: IntegrationId = parsed(row, "integration_id")?;
+            if stream.declaration().sealed && !keys.contains_key(&integration) {
+                keys.insert(integration.clone(), self.data_key(&integration).await?);
+            }
+            let key = keys.get(&integration).and_then(Option::as_ref);
+            let seal = RecordSeal { key, integration: integration.as_str() };
+            changes.push(change(row, stream, &seal)?);
+        }
+        Ok(changes)
     }
 }
 
-fn change(row: &AnyRow) -> Result<Change, Error> {
-    let (kind, stream): (String, String) = (row.try_get("kind")?, row.try_get("stream")?);
+fn change(row: &AnyRow, stream: Stream, seal: &RecordSeal<'_>) -> Result<Change, Error> {
+    let (kind, body): (String, String) = (row.try_get("kind")?, row.try_get("body")?);
     let kind = ChangeKind::from_name(&kind).ok_or(Error::corrupt("a kind of change"))?;
-    let stream = Stream::from_name(&stream).ok_or(Error::corrupt("a stream"))?;
-    let body: String = row.try_get("body")?;
+    let (item, record_id): (String, String) = (row.try_get("item")?, row.try_get("record_id")?);
+    let number = row.try_get("version")?;
+    let of = Version { item: &item, stream, record_id: &record_id, number };
+    let body = if kind == ChangeKind::Removed { body } else { seal.open(&body, of)? };
     Ok(Change {
         seq: row.try_get("seq")?,
         item_seq: row.try_get("item_seq")?,
         kind,
         stream,
-        record: record(kind, stream, &body)?,
+        record: record(kind, stream, body)?,
     })
 }
 
-fn record(kind: ChangeKind, stream: Stream, body: &str) -> Result<Record, Error> {
+fn record(kind: ChangeKind, stream: Stream, body: String) -> Result<Record, Error> {
     fn read<T: DeserializeOwned>(body: &str) -> Result<T, Error> {
         serde_json::from_str(body).map_err(|_| Error::corrupt("a record"))
     }
     Ok(match (kind, stream) {
-        (ChangeKind::Removed, _) => {
-            let ids = remains(body, &["id", "transaction_id", "item_id", "account_id"])?;
-            let tombstone: Tombstone =
-                serde_json::from_value(ids).map_err(|_| Error::corrupt("a tombstone"))?;
-            Record::Tombstone(tombstone)
+        (ChangeKind::Removed, Stream::Transactions) => {
+            let ids = remains(&body)?;
+            Record::Tombstone(
+                serde_json::from_value(ids).map_err(|_| Error::corrupt("a tombstone"))?,
+            )
         }
-        (_, Stream::Transactions) => Record::Transaction(Box::new(read(body)?)),
-        (_, Stream::Accounts) => Record::Account(read(body)?),
-        (_, Stream::Balances) => Record::Balance(read(body)?),
+        (ChangeKind::Removed, _) => Record::Tombstone(read(&body)?),
+        (_, Stream::Transactions) => Record::Transaction(Box::new(read(&body)?)),
+        (_, Stream::Accounts) => Record::Account(read(&body)?),
+        (_, Stream::Balances) => Record::Balance(read(&body)?),
+        _ => Record::Other(RawRecord::new(body).ok_or(Error::corrupt("a record"))?),
     })
 }

@@ -158,6 +158,7 @@ impl Db {
         refuse_old_sqlite(&mut writer).await?;
         make_durable(&mut writer).await?;
         migrate(&mut writer).await?;
+        trial::crash_point("migration.done");
         let readers = AnyPoolOptions::new()
             .max_connections(READERS)
             .after_connect(|connection, _| {

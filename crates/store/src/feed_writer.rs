@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::statement::declare;
 
 declare! {
-    OWNER = "SELECT integration_id, end_user_key, item_seq FROM items WHERE id = $1";
+    OWNER = "SELECT item_id, integration_id, end_user_key, item_seq FROM items WHERE id = $1";
     SAVE_NUMBER = "UPDATE items SET item_seq = $2 WHERE id = $1";
 }
 
@@ -30,6 +30,8 @@ pub(crate) static INSERT_SUPERSEDED: LazyLock<Insert> = LazyLock::new(|| {
 /// Changes of one item on their way into the feed.
 pub(crate) struct FeedWriter {
     pub(crate) item: String,
+    /// Plaid's own id of it.
+    pub(crate) item_id: String,
     pub(crate) integration_id: String,
     pub(crate) end_user_key: String,
     item_seq: i64,
@@ -43,6 +45,7 @@ impl FeedWriter {
         let row = sqlx::query(OWNER).bind(item.to_owned()).fetch_one(connection).await?;
         Ok(Self {
             item: item.to_owned(),
+            item_id: row.try_get("item_id")?,
             integration_id: row.try_get("integration_id")?,
             end_user_key: row.try_get("end_user_key")?,
             item_seq: row.try_get("item_seq")?,
@@ -80,8 +83,21 @@ impl FeedWriter {
         version: i64,
         body: String,
     ) {
+        let item = self.item.clone();
+        self.supersede_of(item, stream, record_id, version, body);
+    }
+
+    /// Keeps a version whose change was written for another item, from which the record moved here.
+    pub(crate) fn supersede_of(
+        &mut self,
+        item: String,
+        stream: Stream,
+        record_id: &str,
+        version: i64,
+        body: String,
+    ) {
         self.superseded.push(vec![
-            Value::Text(self.item.clone()),
+            Value::Text(item),
             Value::Text(stream.as_str().to_owned()),
             Value::Text(record_id.to_owned()),
             Value::Integer(version),

@@ -1,7 +1,7 @@
 //! Integrations: Plaid credentials in one environment, the secret sealed.
 
 use jiff::Timestamp;
-use model::{BaseUrl, Environment, IntegrationId};
+use model::{BaseUrl, Environment, IntegrationId, Stream};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -17,21 +17,32 @@ use crate::work::instant;
 declare! {
     CREATE =
         "INSERT INTO integrations (id, name, environment, base_url, client_id, secret, data_key, \
-            created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+            streams, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     LIST =
-        "SELECT id, name, environment, base_url, client_id, created_at FROM integrations \
+        "SELECT id, name, environment, base_url, client_id, streams, created_at FROM integrations \
          WHERE (CAST($1 AS TEXT) IS NULL OR id > $1) ORDER BY id LIMIT $2";
     GET =
-        "SELECT id, name, environment, base_url, client_id, created_at FROM integrations \
+        "SELECT id, name, environment, base_url, client_id, streams, created_at FROM integrations \
          WHERE id = $1";
     SECRETS = "SELECT secret, data_key FROM integrations WHERE id = $1";
+    CHOOSE_STREAMS = "UPDATE integrations SET streams = $2 WHERE id = $1";
+    DELETE_SUBSCRIPTIONS = "DELETE FROM subscriptions WHERE integration_id = $1";
+    DELETE_DELIVERIES =
+        "DELETE FROM deliveries WHERE subscription IN \
+            (SELECT id FROM subscriptions WHERE integration_id = $1)";
+    DELETE_LINK_SESSIONS = "DELETE FROM link_sessions WHERE integration_id = $1";
+    DELETE_USAGE = "DELETE FROM plaid_usage WHERE integration_id = $1";
     DELETE = "DELETE FROM integrations WHERE id = $1";
     DELETE_END_USERS = "DELETE FROM end_users WHERE integration_id = $1";
     DELETE_WEBHOOK_EVENTS = "DELETE FROM webhook_events WHERE integration_id = $1";
     LIVE_ITEMS = "SELECT COUNT(*) FROM items WHERE integration_id = $1 AND status <> 'removed'";
     ITEM_KEYS = "SELECT id FROM items WHERE integration_id = $1";
     DELETE_WORK =
-        "DELETE FROM work WHERE subject IN (SELECT id FROM items WHERE integration_id = $1)";
+        "DELETE FROM work WHERE subject IN (SELECT id FROM items WHERE integration_id = $1 \
+            UNION ALL SELECT id FROM end_users WHERE integration_id = $1 \
+            UNION ALL SELECT id FROM link_sessions WHERE integration_id = $1 \
+            UNION ALL SELECT d.id FROM deliveries d JOIN subscriptions s ON s.id = d.subscription \
+                WHERE s.integration_id = $1)";
     DELETE_ITEMS = "DELETE FROM items WHERE integration_id = $1";
 }
 
@@ -48,6 +59,8 @@ pub struct Integration {
     pub base_url: BaseUrl,
     /// Plaid's `client_id`.
     pub client_id: String,
+    /// What is read of its Items.
+    pub streams: Vec<Stream>,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -65,6 +78,8 @@ pub struct NewIntegration {
     pub client_id: String,
     /// Plaid's `secret`.
     pub secret: SecretString,
+    /// What is read of its Items.
+    pub streams: Vec<Stream>,
 }
 
 impl Store {
@@ -80,6 +95,7 @@ impl Store {
             environment: new.environment,
             base_url: new.base_url,
             client_id: new.client_id,
+            streams: new.streams,
             created_at: self.ambient.now(),
         };
         let row = integration.clone();
@@ -94,6 +110,7 @@ impl Store {
                         .bind(row.client_id)
                         .bind(secret)
                         .bind(wrapped)
+                        .bind(names(&row.streams))
                         .bind(row.created_at.as_microsecond())
                         .execute(connection)
                         .await?;
@@ -118,6 +135,24 @@ impl Store {
     pub async fn integration(&self, id: &IntegrationId) -> Result<Option<Integration>, Error> {
         let get = sqlx::query(GET).bind(id.to_string());
         get.fetch_optional(self.db.readers()).await?.as_ref().map(read).transpose()
+    }
+
+    /// Chooses what is read of an integration's Items from now on.
+    pub async fn choose_streams(
+        &self,
+        id: &IntegrationId,
+        streams: &[Stream],
+    ) -> Result<(), Error> {
+        let (id, names) = (id.to_string(), names(streams));
+        self.db
+            .write(move |connection| {
+                Box::pin(async move {
+                    let choose = sqlx::query(CHOOSE_STREAMS).bind(id).bind(names);
+                    choose.execute(connection).await?;
+                    Ok(())
+                })
+            })
+            .await
     }
 
     /// The secret of an integration.
@@ -167,11 +202,29 @@ async fn delete(connection: &mut Connected, id: &str, now: Timestamp) -> Result<
         let key: String = row.try_get(0)?;
         erase_data(connection, &key, now).await?;
     }
-    let statements = [DELETE_WORK, DELETE_WEBHOOK_EVENTS, DELETE_ITEMS, DELETE_END_USERS, DELETE];
+    let statements = [
+        DELETE_WORK,
+        DELETE_WEBHOOK_EVENTS,
+        DELETE_DELIVERIES,
+        DELETE_SUBSCRIPTIONS,
+        DELETE_LINK_SESSIONS,
+        DELETE_USAGE,
+        DELETE_ITEMS,
+        DELETE_END_USERS,
+        DELETE,
+    ];
     for statement in statements {
         sqlx::query(statement).bind(id.to_owned()).execute(&mut *connection).await?;
     }
     Ok(true)
+}
+
+fn names(streams: &[Stream]) -> String {
+    streams.iter().map(|stream| stream.as_str()).collect::<Vec<_>>().join(",")
+}
+
+fn streams(names: &str) -> Vec<Stream> {
+    names.split(',').filter_map(Stream::from_name).collect()
 }
 
 fn secret_place(id: &str) -> Place<'_> {
@@ -185,6 +238,7 @@ fn read(row: &AnyRow) -> Result<Integration, Error> {
         environment: parsed(row, "environment")?,
         base_url: parsed(row, "base_url")?,
         client_id: row.try_get("client_id")?,
+        streams: streams(&row.try_get::<String, _>("streams")?),
         created_at: instant(row.try_get("created_at")?)?,
     })
 }

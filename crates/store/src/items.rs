@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use jiff::civil::Date;
 use model::{
-    Ambient, EndUser, EndUserId, History, IntegrationId, Item, ItemKey, ItemStatus, Quarantined,
+    Ambient, EndUser, EndUserId, History, IntegrationId, Item, ItemEvent, ItemKey, ItemLife,
+    ItemStatus, Quarantined, Trouble,
 };
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::Row;
@@ -14,18 +15,27 @@ use crate::db::Connected;
 use crate::erasure::erase_data;
 use crate::error::Error;
 use crate::integrations::parsed;
+use crate::link_sessions::{self, Exchange};
+use crate::records::json;
 use crate::seal::Place;
 use crate::statement::declare;
+use crate::syncs::{self, SyncRecord};
+use crate::update::Update;
 use crate::work::{self, Lease, WorkKind, instant, optional_instant};
+use crate::{item_streams, life, webhook_events};
+
+/// History that is asked for at the first sync; Plaid freezes 90 days otherwise.
+const DAYS_REQUESTED: i64 = 730;
 
 /// Items with their end users' ids, narrowed by the given text.
 macro_rules! items_where {
     ($condition:literal) => {
         concat!(
             "SELECT i.id, i.item_id, i.integration_id, i.end_user_key, i.institution_id, \
-                i.institution_name, i.status, i.status_detail, i.history, i.history_since, \
-                i.cursor, i.item_seq, i.created_at, i.last_attempt_at, i.last_success_at, \
-                i.last_webhook_at, e.end_user_id \
+                i.institution_name, i.life, i.status_detail, i.history, i.history_since, \
+                i.days_requested, i.cursor, i.rewalk, i.item_seq, i.created_at, \
+                i.last_attempt_at, i.last_success_at, i.last_webhook_at, i.bank_updated_at, \
+                i.bank_failed_at, i.duplicate_of, e.end_user_id \
              FROM items i JOIN end_users e ON e.id = i.end_user_key ",
             $condition
         )
@@ -48,13 +58,12 @@ declare! {
     INTEGRATION_EXISTS = "SELECT id FROM integrations WHERE id = $1";
     ADD_ITEM =
         "INSERT INTO items (id, item_id, integration_id, end_user_key, access_token, \
-            institution_id, institution_name, status, history, cursor, item_seq, erase, created_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, 'waiting', 'not_ready', '', 0, 0, $8)";
-    REPLACE_TOKEN =
-        "UPDATE items SET access_token = $2, status = $3, status_detail = NULL, erase = 0 \
-         WHERE id = $1";
+            institution_id, institution_name, status, life, history, days_requested, cursor, \
+            rewalk, item_seq, erase, created_at, replaces) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, 'waiting', $8, 'not_ready', $9, '', 0, 0, 0, $10, $11)";
+    REPLACE_TOKEN = "UPDATE items SET access_token = $2, erase = 0 WHERE id = $1";
     ITEM_OWNER =
-        "SELECT i.id, i.integration_id, i.status, e.end_user_id FROM items i \
+        "SELECT i.id, i.integration_id, e.end_user_id FROM items i \
          JOIN end_users e ON e.id = i.end_user_key WHERE i.item_id = $1";
     ITEMS =
         items_where!(
@@ -62,6 +71,8 @@ declare! {
             AND (CAST($3 AS TEXT) IS NULL OR i.id > $3) \
             AND (CAST($4 AS TEXT) IS NULL OR i.status = $4) ORDER BY i.id LIMIT $5"
         );
+    COUNT_ALL_LIVE =
+        "SELECT COUNT(*) FROM items WHERE status NOT IN ('removed', 'revoked', 'disabled')";
     COUNT_LIVE = "SELECT COUNT(*) FROM items WHERE integration_id = $1 AND status <> 'removed'";
     GET_ITEM =
         items_where!(
@@ -69,18 +80,17 @@ declare! {
         );
     TOKEN = "SELECT integration_id, access_token FROM items WHERE id = $1";
     ADVANCE_CURSOR = "UPDATE items SET cursor = $3 WHERE id = $1 AND cursor = $2 \
-         AND status <> 'removing' AND status <> 'removed'";
+         AND status NOT IN ('removing', 'removed', 'revoked', 'disabled')";
+    PROGRESS = "SELECT history_since, last_success_at FROM items WHERE id = $1";
     NOTE_SUCCESS =
-        "UPDATE items SET status = $2, status_detail = NULL, history = $3, history_since = $4, \
-            last_attempt_at = $5, last_success_at = $6 WHERE id = $1";
-    NOTE_FAILURE =
-        "UPDATE items SET status = CASE WHEN status = 'removing' THEN status ELSE $2 END, \
-            status_detail = $3, last_attempt_at = $4 WHERE id = $1 AND status <> 'removed'";
-    BEGIN_REMOVAL =
-        "UPDATE items SET status = 'removing', status_detail = NULL, erase = $2 WHERE id = $1";
-    END_REMOVAL =
-        "UPDATE items SET status = 'removed', status_detail = NULL, access_token = NULL \
-         WHERE id = $1";
+        "UPDATE items SET history = $2, history_since = $3, last_attempt_at = $4, \
+            last_success_at = $5, bank_updated_at = COALESCE($6, bank_updated_at), \
+            bank_failed_at = COALESCE($7, bank_failed_at), \
+            rewalk = CASE WHEN CAST($8 AS BIGINT) = 1 THEN 0 ELSE rewalk END WHERE id = $1";
+    NOTE_ATTEMPT = "UPDATE items SET last_attempt_at = $2 WHERE id = $1";
+    WANT_REWALK = "UPDATE items SET rewalk = 1 WHERE id = $1";
+    BEGIN_REMOVAL = "UPDATE items SET erase = $2 WHERE id = $1";
+    FORGET_TOKEN = "UPDATE items SET access_token = NULL WHERE id = $1";
     WISHES_ERASURE = "SELECT erase FROM items WHERE id = $1";
     QUARANTINE =
         "INSERT INTO quarantine (id, item, part, reason, raw, seen_at) \
@@ -111,6 +121,47 @@ pub struct NewLink {
     pub institution_id: Option<String>,
     /// The institution's name.
     pub institution_name: Option<String>,
+    /// Our key of the Item whose history goes on in this one.
+    pub replaces: Option<ItemKey>,
+    /// The exchange that gave the token, if it was ours.
+    pub exchange: Option<Exchange>,
+}
+
+impl NewLink {
+    /// An Item of an end user of which nothing else is known.
+    pub fn new(
+        integration: IntegrationId,
+        item_id: &str,
+        access_token: SecretString,
+        end_user_id: &str,
+    ) -> Self {
+        Self {
+            integration,
+            item_id: item_id.to_owned(),
+            access_token,
+            end_user_id: end_user_id.to_owned(),
+            end_user_name: None,
+            institution_id: None,
+            institution_name: None,
+            replaces: None,
+            exchange: None,
+        }
+    }
+}
+
+/// A sync that did not reach Plaid's cursor.
+#[derive(Debug, Clone)]
+pub struct FailedSync {
+    /// What that means for the Item.
+    pub trouble: Trouble,
+    /// Why, in words.
+    pub detail: String,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// Plaid's ids of its requests.
+    pub request_ids: Vec<String>,
+    /// Nobody tries again before.
+    pub not_before: Timestamp,
 }
 
 /// What linking did.
@@ -170,7 +221,7 @@ impl Store {
                         let place = token_place(new.integration.as_str(), key.as_str());
                         data_key.seal(new.access_token.expose_secret(), place)
                     };
-                    match owner {
+                    let outcome = match owner {
                         None => {
                             let exists = sqlx::query(INTEGRATION_EXISTS);
                             let exists = exists.bind(new.integration.to_string());
@@ -180,10 +231,19 @@ impl Store {
                             let key = ItemKey::generate(&ambient);
                             let sealed = seal(&key)?;
                             create(connection, &key, &new, sealed, &ambient).await?;
-                            Ok(LinkOutcome::Created(key))
+                            LinkOutcome::Created(key)
                         }
-                        Some(row) => replace(connection, &row, &new, seal, &ambient).await,
+                        Some(row) => replace(connection, &row, &new, seal, &ambient).await?,
+                    };
+                    let exchange = new.exchange.as_ref();
+                    if let (
+                        Some(exchange),
+                        LinkOutcome::Created(key) | LinkOutcome::Replaced(key),
+                    ) = (exchange, &outcome)
+                    {
+                        link_sessions::exchanged(connection, exchange, key, ambient.now()).await?;
                     }
+                    Ok(outcome)
                 })
             })
             .await?;
@@ -233,6 +293,28 @@ impl Store {
         Ok(count.fetch_one(self.db.readers()).await?.try_get(0)?)
     }
 
+    /// How many Items of the whole installation are polled.
+    pub async fn polled_items(&self) -> Result<i64, Error> {
+        let count = sqlx::query(COUNT_ALL_LIVE).fetch_one(self.db.readers()).await?;
+        Ok(count.try_get(0)?)
+    }
+
+    /// Asks for everything of an Item to be read again from the empty cursor, and reconciled.
+    pub async fn rewalk(&self, key: &ItemKey) -> Result<(), Error> {
+        let (key, now) = (key.to_string(), self.ambient.now());
+        self.db
+            .write(move |connection| {
+                Box::pin(async move {
+                    sqlx::query(WANT_REWALK).bind(key.clone()).execute(&mut *connection).await?;
+                    item_streams::make_all_due(connection, &key).await?;
+                    work::poke_by_person(connection, WorkKind::Sync, &key, now).await
+                })
+            })
+            .await?;
+        self.news.announce_work();
+        Ok(())
+    }
+
     /// The Item of this id, ours or Plaid's.
     pub async fn item(&self, id: &str) -> Result<Option<Item>, Error> {
         let get = sqlx::query(GET_ITEM).bind(id.to_owned());
@@ -255,23 +337,34 @@ impl Store {
         &self,
         key: &ItemKey,
         lease: &Lease,
-        status: ItemStatus,
-        detail: &str,
-        not_before: Timestamp,
+        failed: FailedSync,
     ) -> Result<(), Error> {
-        let (key, now) = (key.to_string(), self.ambient.now());
-        let (lease, detail) = (lease.clone(), detail.to_owned());
+        let (key, lease, ambient) = (key.to_string(), lease.clone(), self.ambient.clone());
         self.db
             .write(move |connection| {
                 Box::pin(async move {
+                    let FailedSync { trouble, detail, started_at, request_ids, not_before } =
+                        failed;
                     work::fail(connection, &lease, not_before, &detail).await?;
-                    let note = sqlx::query(NOTE_FAILURE)
-                        .bind(key)
-                        .bind(status.as_str())
-                        .bind(detail)
-                        .bind(now.as_microsecond());
-                    note.execute(connection).await?;
-                    Ok(())
+                    let event = ItemEvent::Troubled { trouble };
+                    life::happen(connection, &key, &event, Some(&detail), &ambient).await?;
+                    let now = ambient.now();
+                    let note = sqlx::query(NOTE_ATTEMPT).bind(key.clone());
+                    note.bind(now.as_microsecond()).execute(&mut *connection).await?;
+                    let sync = SyncRecord {
+                        started_at,
+                        ended_at: now,
+                        succeeded: false,
+                        outcome: detail,
+                        request_ids,
+                        pages: 0,
+                        restarts: 0,
+                        full_walk: false,
+                        added: 0,
+                        modified: 0,
+                        removed: 0,
+                    };
+                    syncs::add(connection, &key, &sync, &ambient).await
                 })
             })
             .await?;
@@ -281,13 +374,15 @@ impl Store {
 
     /// Marks an Item for removal at Plaid; with `erase`, its data goes once Plaid confirms.
     pub async fn begin_removal(&self, key: &ItemKey, erase: bool) -> Result<(), Error> {
-        let (key, now) = (key.to_string(), self.ambient.now());
+        let (key, ambient) = (key.to_string(), self.ambient.clone());
         self.db
             .write(move |connection| {
                 Box::pin(async move {
                     let begin = sqlx::query(BEGIN_REMOVAL).bind(key.clone()).bind(i64::from(erase));
                     begin.execute(&mut *connection).await?;
-                    work::poke_by_person(connection, WorkKind::Sync, &key, now).await
+                    let event = ItemEvent::RemovalBegun;
+                    life::happen(connection, &key, &event, None, &ambient).await?;
+                    work::poke_by_person(connection, WorkKind::Sync, &key, ambient.now()).await
                 })
             })
             .await?;
@@ -297,7 +392,7 @@ impl Store {
 
     /// Ends an Item that Plaid has confirmed as removed: token, work, and by choice the data.
     pub async fn end_removal(&self, key: &ItemKey, lease: &Lease) -> Result<(), Error> {
-        let (key, lease, now) = (key.to_string(), lease.clone(), self.ambient.now());
+        let (key, lease, ambient) = (key.to_string(), lease.clone(), self.ambient.clone());
         self.db
             .write(move |connection| {
                 Box::pin(async move {
@@ -305,9 +400,11 @@ impl Store {
                     let wish = sqlx::query(WISHES_ERASURE).bind(key.clone());
                     let erase: i64 = wish.fetch_one(&mut *connection).await?.try_get(0)?;
                     if erase != 0 {
-                        erase_data(connection, &key, now).await?;
+                        erase_data(connection, &key, ambient.now()).await?;
                     }
-                    sqlx::query(END_REMOVAL).bind(key).execute(connection).await?;
+                    sqlx::query(FORGET_TOKEN).bind(key.clone()).execute(&mut *connection).await?;
+                    let event = ItemEvent::RemovalConfirmed;
+                    life::happen(connection, &key, &event, None, &ambient).await?;
                     Ok(())
                 })
             })
@@ -357,10 +454,18 @@ async fn create(
         .bind(sealed)
         .bind(new.institution_id.clone())
         .bind(new.institution_name.clone())
+        .bind(json(&ItemLife::NEW)?)
+        .bind(DAYS_REQUESTED)
         .bind(now.as_microsecond())
+        .bind(new.replaces.as_ref().map(ToString::to_string))
         .execute(&mut *connection)
         .await?;
-    work::poke(connection, WorkKind::Sync, key.as_str(), now).await
+    work::poke(connection, WorkKind::Sync, key.as_str(), now).await?;
+    // What a webhook said of it before it was linked.
+    for event in webhook_events::early(connection, &new.item_id, new.integration.as_str()).await? {
+        life::happen(connection, key.as_str(), &event, None, ambient).await?;
+    }
+    Ok(())
 }
 
 async fn add_end_user(
@@ -386,8 +491,8 @@ async fn replace(
     seal: impl FnOnce(&ItemKey) -> Result<Vec<u8>, crate::seal::SealError>,
     ambient: &Ambient,
 ) -> Result<LinkOutcome, Error> {
-    let (integration, end_user, status): (String, String, String) =
-        (owner.try_get("integration_id")?, owner.try_get("end_user_id")?, owner.try_get("status")?);
+    let (integration, end_user): (String, String) =
+        (owner.try_get("integration_id")?, owner.try_get("end_user_id")?);
     if integration != new.integration.as_str() {
         return Ok(LinkOutcome::OtherIntegration);
     }
@@ -396,15 +501,10 @@ async fn replace(
     }
     let key: ItemKey = parsed(owner, "id")?;
     add_end_user(connection, new, ambient).await?;
-    // A healthy Item stays so; one that was ended or broken starts over.
-    let status = if status == ItemStatus::Healthy.as_str() { "healthy" } else { "waiting" };
-    let sealed = seal(&key)?;
-    sqlx::query(REPLACE_TOKEN)
-        .bind(key.to_string())
-        .bind(sealed)
-        .bind(status)
-        .execute(&mut *connection)
-        .await?;
+    let replace = sqlx::query(REPLACE_TOKEN).bind(key.to_string()).bind(seal(&key)?);
+    replace.execute(&mut *connection).await?;
+    life::happen(connection, key.as_str(), &ItemEvent::Linked, None, ambient).await?;
+    item_streams::make_all_due(connection, key.as_str()).await?;
     work::poke_by_person(connection, WorkKind::Sync, key.as_str(), ambient.now()).await?;
     Ok(LinkOutcome::Replaced(key))
 }
@@ -422,22 +522,41 @@ pub(crate) async fn advance_cursor(
     if moved == 1 { Ok(()) } else { Err(Error::Stale) }
 }
 
+/// What an Item had before an update.
+pub(crate) struct Progress {
+    pub(crate) never_synced: bool,
+    pub(crate) history_since: Option<String>,
+}
+
+/// Reads what an Item had before an update, within the write that applies it.
+pub(crate) async fn progress(connection: &mut Connected, item: &str) -> Result<Progress, Error> {
+    let row = sqlx::query(PROGRESS).bind(item.to_owned()).fetch_one(connection).await?;
+    let last_success: Option<i64> = row.try_get("last_success_at")?;
+    let history_since: Option<String> = row.try_get("history_since")?;
+    Ok(Progress {
+        never_synced: last_success.is_none(),
+        history_since: history_since.filter(|date| !date.is_empty()),
+    })
+}
+
 /// Notes a successful sync within the write that holds its rows.
 pub(crate) async fn note_success(
     connection: &mut Connected,
     item: &str,
-    status: ItemStatus,
-    history: History,
+    update: &Update,
     since: Option<String>,
-    (started_at, now): (Timestamp, Timestamp),
+    now: Timestamp,
 ) -> Result<(), Error> {
+    let (updated, failed) = update.bank_times.unwrap_or_default();
     sqlx::query(NOTE_SUCCESS)
         .bind(item.to_owned())
-        .bind(status.as_str())
-        .bind(history.as_str())
+        .bind(update.history.as_str())
         .bind(since)
-        .bind(started_at.as_microsecond())
+        .bind(update.started_at.as_microsecond())
         .bind(now.as_microsecond())
+        .bind(updated.map(Timestamp::as_microsecond))
+        .bind(failed.map(Timestamp::as_microsecond))
+        .bind(i64::from(update.full_walk))
         .execute(connection)
         .await?;
     Ok(())
@@ -473,7 +592,9 @@ fn read_end_user(row: &AnyRow) -> Result<EndUser, Error> {
 }
 
 fn read_item(row: &AnyRow) -> Result<Item, Error> {
-    let (status, history): (String, String) = (row.try_get("status")?, row.try_get("history")?);
+    let (life, history): (String, String) = (row.try_get("life")?, row.try_get("history")?);
+    let rewalk: i64 = row.try_get("rewalk")?;
+    let duplicate_of: Option<String> = row.try_get("duplicate_of")?;
     let since: Option<String> = row.try_get("history_since")?;
     let since = since.filter(|date| !date.is_empty()).map(|date| date.parse::<Date>());
     Ok(Item {
@@ -484,10 +605,15 @@ fn read_item(row: &AnyRow) -> Result<Item, Error> {
         end_user_id: row.try_get("end_user_id")?,
         institution_id: row.try_get("institution_id")?,
         institution_name: row.try_get("institution_name")?,
-        status: ItemStatus::from_name(&status).ok_or(Error::corrupt("a status"))?,
+        life: serde_json::from_str(&life).map_err(|_| Error::corrupt("a life"))?,
         status_detail: row.try_get("status_detail")?,
         history: History::from_name(&history),
         history_since: since.transpose().map_err(|_| Error::corrupt("a date"))?,
+        days_requested: row.try_get("days_requested")?,
+        rewalk: rewalk != 0,
+        bank_updated_at: optional_instant(row.try_get("bank_updated_at")?)?,
+        bank_failed_at: optional_instant(row.try_get("bank_failed_at")?)?,
+        duplicate_of: duplicate_of.and_then(|key| key.parse().ok()),
         cursor: row.try_get("cursor")?,
         item_seq: row.try_get("item_seq")?,
         created_at: instant(row.try_get("created_at")?)?,

@@ -4,23 +4,34 @@
 //! then each table's file has its statements at the top and the methods of [`Store`] that use them.
 //! What must be true together is written in one call of [`Db::write`].
 
+mod annotations;
 mod api_keys;
+mod balance_readings;
 mod batch;
 mod changes;
 mod db;
+mod duplicates;
 mod erasure;
 mod error;
 mod feed_writer;
 mod integrations;
+mod item_streams;
 mod items;
+mod life;
+mod link_sessions;
 mod operators;
+mod outbox;
 mod records;
 mod seal;
 mod sources;
 mod staging;
 mod statement;
+mod suggestions;
+mod syncs;
+mod takeover;
 mod transactions;
 mod update;
+mod usage;
 mod webhook_events;
 mod work;
 
@@ -29,17 +40,25 @@ use std::sync::Arc;
 use model::Ambient;
 
 pub use api_keys::{ApiKey, Scope};
+pub use balance_readings::BalanceReading;
 pub use changes::{ChangeFilter, ChangeWatch};
 pub use db::{Database, OpenError};
+pub use duplicates::AccountTraits;
 pub use error::Error;
 pub use integrations::{Integration, NewIntegration};
-pub use items::{ItemFilter, LinkOutcome, NewLink, Summary};
+pub use item_streams::{Reading, StreamState};
+pub use items::{FailedSync, ItemFilter, LinkOutcome, NewLink, Summary};
+pub use link_sessions::{Exchange, LinkSecrets, LinkSession, NewLinkSession, VisitEnded};
 pub use operators::Session;
+pub use outbox::{Attempt, Delivery, Notice, Subscription};
 pub use seal::{MasterKey, SealError};
 pub use sources::{NewSource, Source, SourceSecrets};
 pub use statement::statements;
+pub use suggestions::{Settled, Suggestion};
+pub use syncs::SyncRecord;
 pub use transactions::{TransactionFilter, TransactionPlace};
 pub use update::{Applied, Update};
+pub use usage::Usage;
 pub use webhook_events::{Received, WebhookKey};
 pub use work::{Lease, WorkKind};
 

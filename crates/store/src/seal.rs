@@ -153,6 +153,20 @@ impl DataKey {
         self.0.seal(secret.as_bytes(), place)
     }
 
+    /// Sealed, as base64 for a column of text.
+    pub(crate) fn seal_text(&self, text: &str, place: Place<'_>) -> Result<String, SealError> {
+        Ok(BASE64.encode(self.seal(text, place)?))
+    }
+
+    /// Opens what [`Self::seal_text`] made.
+    pub(crate) fn open_text(
+        &self,
+        text: &str,
+        place: Place<'_>,
+    ) -> Result<SecretString, SealError> {
+        self.open(&BASE64.decode(text).map_err(|_| SealError::Broken)?, place)
+    }
+
     pub(crate) fn open(&self, sealed: &[u8], place: Place<'_>) -> Result<SecretString, SealError> {
         let plain = self.0.open(sealed, place)?;
         let text = std::str::from_utf8(&plain).map_err(|_| SealError::Broken)?;

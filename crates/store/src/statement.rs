@@ -12,19 +12,30 @@ pub(crate) use declare;
 
 /// Every statement with its name and file.
 pub fn statements() -> Vec<(&'static str, &'static str, &'static str)> {
-    let files: [(&str, &[(&'static str, &'static str)]); 14] = [
+    let files: [(&str, &[(&'static str, &'static str)]); 25] = [
+        ("annotations", crate::annotations::STATEMENTS),
         ("api_keys", crate::api_keys::STATEMENTS),
+        ("balance_readings", crate::balance_readings::STATEMENTS),
         ("changes", crate::changes::STATEMENTS),
+        ("duplicates", crate::duplicates::STATEMENTS),
         ("erasure", crate::erasure::STATEMENTS),
         ("feed_writer", crate::feed_writer::STATEMENTS),
         ("integrations", crate::integrations::STATEMENTS),
+        ("item_streams", crate::item_streams::STATEMENTS),
         ("items", crate::items::STATEMENTS),
+        ("life", crate::life::STATEMENTS),
+        ("link_sessions", crate::link_sessions::STATEMENTS),
         ("operators", crate::operators::STATEMENTS),
+        ("outbox", crate::outbox::STATEMENTS),
         ("records", crate::records::STATEMENTS),
         ("seal", crate::seal::STATEMENTS),
         ("sources", crate::sources::STATEMENTS),
         ("staging", crate::staging::STATEMENTS),
+        ("suggestions", crate::suggestions::STATEMENTS),
+        ("syncs", crate::syncs::STATEMENTS),
+        ("takeover", crate::takeover::STATEMENTS),
         ("transactions", crate::transactions::STATEMENTS),
+        ("usage", crate::usage::STATEMENTS),
         ("webhook_events", crate::webhook_events::STATEMENTS),
         ("work", crate::work::STATEMENTS),
     ];
@@ -42,8 +53,6 @@ fn batches() -> impl Iterator<Item = (&'static str, &'static str, &'static str)>
         ("transactions", "INSERT", &crate::transactions::INSERT),
     ];
     let look_ups = [
-        ("records", "FIND_ACCOUNTS", &crate::records::FIND_ACCOUNTS),
-        ("records", "FIND_BALANCES", &crate::records::FIND_BALANCES),
         ("transactions", "FIND", &crate::transactions::FIND),
         ("transactions", "FIND_POSTED", &crate::transactions::FIND_POSTED),
     ];

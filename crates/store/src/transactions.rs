@@ -23,6 +23,29 @@ use crate::error::Error;
 use crate::feed_writer::FeedWriter;
 use crate::statement::declare;
 
+/// Transactions newest first, of the end users that the condition lets through. Absent filters are
+/// null; `$13` asks for removed rows, too; `$11` and `$12` are the place to go on from.
+macro_rules! newest_first {
+    ($end_users:literal) => {
+        concat!(
+            "SELECT body, removed FROM transactions WHERE ",
+            $end_users,
+            " AND (removed = 0 OR CAST($13 AS BIGINT) = 1) \
+             AND (CAST($2 AS TEXT) IS NULL OR integration_id = $2) \
+             AND (CAST($3 AS TEXT) IS NULL OR account_id = $3) \
+             AND (CAST($4 AS TEXT) IS NULL OR date >= $4) \
+             AND (CAST($5 AS TEXT) IS NULL OR date <= $5) \
+             AND (CAST($6 AS TEXT) IS NULL OR currency = $6) \
+             AND (CAST($7 AS BIGINT) IS NULL OR amount_minor >= $7) \
+             AND (CAST($8 AS BIGINT) IS NULL OR amount_minor <= $8) \
+             AND (CAST($9 AS BIGINT) IS NULL OR pending = $9) \
+             AND (CAST($10 AS BIGINT) IS NULL OR updated_at >= $10) \
+             AND date <= $11 AND (date < $11 OR id < $12) \
+             ORDER BY date DESC, id DESC LIMIT $14"
+        )
+    };
+}
+
 declare! {
     UPDATE =
         "UPDATE transactions SET transaction_id = $2, account_id = $3, \
@@ -32,26 +55,10 @@ declare! {
     LIVE_IDS = "SELECT transaction_id FROM transactions WHERE item = $1 AND removed = 0";
     COUNT_OF_ITEM = "SELECT COUNT(*) FROM transactions WHERE item = $1 AND removed = 0";
     OLDEST = "SELECT MIN(date) FROM transactions WHERE item = $1 AND removed = 0";
-    /// Newest first. Absent filters are null.
-    LIST =
-        "SELECT body FROM transactions WHERE removed = 0 \
-         AND (CAST($1 AS TEXT) IS NULL OR integration_id = $1) AND (CAST($2 AS TEXT) IS NULL OR end_user_key = $2) \
-         AND (CAST($3 AS TEXT) IS NULL OR account_id = $3) AND (CAST($4 AS TEXT) IS NULL OR date >= $4) \
-         AND (CAST($5 AS TEXT) IS NULL OR date <= $5) AND (CAST($6 AS TEXT) IS NULL OR currency = $6) \
-         AND (CAST($7 AS BIGINT) IS NULL OR amount_minor >= $7) AND (CAST($8 AS BIGINT) IS NULL OR amount_minor <= $8) \
-         AND (CAST($9 AS BIGINT) IS NULL OR pending = $9) AND (CAST($10 AS BIGINT) IS NULL OR updated_at >= $10) \
-         AND date <= $11 AND (date < $11 OR id < $12) \
-         ORDER BY date DESC, id DESC LIMIT $13";
+    GET = "SELECT body, removed FROM transactions WHERE id = $1";
+    LIST = newest_first!("(CAST($1 AS TEXT) IS NULL OR end_user_key = $1)");
     /// The same for one end user, in the order of that end user's index.
-    LIST_OF_END_USER =
-        "SELECT body FROM transactions WHERE end_user_key = $1 AND removed = 0 \
-         AND (CAST($13 AS TEXT) IS NULL OR integration_id = $13) \
-         AND (CAST($2 AS TEXT) IS NULL OR account_id = $2) AND (CAST($3 AS TEXT) IS NULL OR date >= $3) \
-         AND (CAST($4 AS TEXT) IS NULL OR date <= $4) AND (CAST($5 AS TEXT) IS NULL OR currency = $5) \
-         AND (CAST($6 AS BIGINT) IS NULL OR amount_minor >= $6) AND (CAST($7 AS BIGINT) IS NULL OR amount_minor <= $7) \
-         AND (CAST($8 AS BIGINT) IS NULL OR pending = $8) AND (CAST($9 AS BIGINT) IS NULL OR updated_at >= $9) \
-         AND date <= $10 AND (date < $10 OR id < $11) \
-         ORDER BY date DESC, id DESC LIMIT $12";
+    LIST_OF_END_USER = newest_first!("end_user_key = $1");
 }
 
 pub(crate) static INSERT: LazyLock<Insert> = LazyLock::new(|| {
@@ -88,6 +95,16 @@ pub(crate) struct Counts {
     pub(crate) removed: u64,
 }
 
+/// What a page did.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) counts: Counts,
+    /// Posted rows that are new and name no pending twin.
+    pub(crate) unlinked: Vec<Transaction>,
+    /// Oldest date among its rows.
+    pub(crate) oldest: Option<Date>,
+}
+
 /// A row as it was before the page.
 #[derive(Clone)]
 struct Before {
@@ -121,7 +138,7 @@ pub(crate) async fn apply(
     feed: &mut FeedWriter,
     page: Page,
     ambient: &Ambient,
-) -> Result<Counts, Error> {
+) -> Result<Outcome, Error> {
     let mut drafts = load(connection, &feed.item, &page).await?;
     for Staged { record, raw } in page.added.into_iter().chain(page.modified) {
         drafts.upsert(record, raw, ambient);
@@ -200,6 +217,11 @@ impl Drafts {
             Some(place) => {
                 let draft = &mut self.rows[place];
                 record.id.clone_from(&draft.record.id);
+                record.annotation = draft.record.annotation.take();
+                if record.pending_transaction_id.is_none() && !record.pending {
+                    // A link that is known stands, also one that a person made.
+                    record.pending_transaction_id = draft.record.pending_transaction_id.take();
+                }
                 (draft.record, draft.raw, draft.removed) = (record, raw, false);
                 place
             }
@@ -227,8 +249,8 @@ async fn write(
     feed: &mut FeedWriter,
     drafts: Drafts,
     now: Timestamp,
-) -> Result<Counts, Error> {
-    let mut counts = Counts::default();
+) -> Result<Outcome, Error> {
+    let mut outcome = Outcome::default();
     let mut inserts = Vec::new();
     for draft in drafts.rows.into_iter().filter(|draft| draft.touched) {
         let body = crate::records::json(&draft.record)?;
@@ -242,11 +264,7 @@ async fn write(
         };
         let version = draft.version() + 1;
         feed.change(Stream::Transactions, &draft.record.id, version, kind);
-        match kind {
-            ChangeKind::Added => counts.added += 1,
-            ChangeKind::Modified => counts.modified += 1,
-            ChangeKind::Removed => counts.removed += 1,
-        }
+        outcome.note(kind, &draft.record);
         match &draft.before {
             None => inserts.push(draft.insert_row(feed, body, now)),
             Some(before) => {
@@ -258,7 +276,25 @@ async fn write(
     }
     INSERT.run(connection, inserts).await?;
     feed.flush(connection).await?;
-    Ok(counts)
+    Ok(outcome)
+}
+
+impl Outcome {
+    fn note(&mut self, kind: ChangeKind, record: &Transaction) {
+        match kind {
+            ChangeKind::Added => self.counts.added += 1,
+            ChangeKind::Modified => self.counts.modified += 1,
+            ChangeKind::Removed => {
+                self.counts.removed += 1;
+                return;
+            }
+        }
+        self.oldest = Some(self.oldest.map_or(record.date, |oldest| oldest.min(record.date)));
+        let unlinked = !record.pending && record.pending_transaction_id.is_none();
+        if kind == ChangeKind::Added && unlinked {
+            self.unlinked.push(record.clone());
+        }
+    }
 }
 
 impl Draft {
@@ -370,6 +406,8 @@ pub struct TransactionFilter {
     pub pending: Option<bool>,
     /// Changed at or after.
     pub updated_since: Option<Timestamp>,
+    /// Also rows that Plaid took back: the full history.
+    pub with_removed: bool,
 }
 
 /// A place in the list: behind the row of this date and id.
@@ -388,20 +426,23 @@ impl Store {
         Ok(count.fetch_one(self.db.readers()).await?.try_get(0)?)
     }
 
-    /// Live transactions, newest first, behind a place.
+    /// A transaction by our id, live or removed.
+    pub async fn transaction(&self, id: &str) -> Result<Option<Transaction>, Error> {
+        let get = sqlx::query(GET).bind(id.to_owned());
+        get.fetch_optional(self.db.readers()).await?.as_ref().map(read).transpose()
+    }
+
+    /// Transactions, newest first, behind a place.
     pub async fn transactions(
         &self,
         filter: &TransactionFilter,
         after: Option<&TransactionPlace>,
         limit: i64,
     ) -> Result<Vec<Transaction>, Error> {
-        let start = match &filter.end_user {
-            Some(end_user) => sqlx::query(LIST_OF_END_USER).bind(end_user.to_string()),
-            None => sqlx::query(LIST)
-                .bind(filter.integration.as_ref().map(ToString::to_string))
-                .bind(None::<String>),
-        };
-        let list = start
+        let sql = if filter.end_user.is_some() { LIST_OF_END_USER } else { LIST };
+        let list = sqlx::query(sql)
+            .bind(filter.end_user.as_ref().map(ToString::to_string))
+            .bind(filter.integration.as_ref().map(ToString::to_string))
             .bind(filter.account_id.clone())
             .bind(filter.from.map(|date| date.to_string()))
             .bind(filter.to.map(|date| date.to_string()))
@@ -412,17 +453,15 @@ impl Store {
             .bind(filter.updated_since.map(Timestamp::as_microsecond))
             .bind(after.map_or_else(|| END_OF_TIME.to_owned(), |place| place.date.to_string()))
             .bind(after.map(|place| place.id.clone()).unwrap_or_default())
+            .bind(i64::from(filter.with_removed))
             .bind(limit);
-        let list = match &filter.end_user {
-            Some(_) => list.bind(filter.integration.as_ref().map(ToString::to_string)),
-            None => list,
-        };
-        let rows = list.fetch_all(self.db.readers()).await?;
-        rows.iter()
-            .map(|row| {
-                let body: String = row.try_get(0)?;
-                serde_json::from_str(&body).map_err(|_| Error::corrupt("a transaction"))
-            })
-            .collect()
+        list.fetch_all(self.db.readers()).await?.iter().map(read).collect()
     }
+}
+
+fn read(row: &AnyRow) -> Result<Transaction, Error> {
+    let (body, removed): (String, i64) = (row.try_get("body")?, row.try_get("removed")?);
+    let record: Transaction =
+        serde_json::from_str(&body).map_err(|_| Error::corrupt("a transaction"))?;
+    Ok(Transaction { removed: removed != 0, ..record })
 }

@@ -1,18 +1,28 @@
-//! Applies a whole update: its staged pages, the cursor, the feed entries and the end of the work,
-//! in one database transaction that a stale worker cannot commit.
+//! Applies a whole update: its staged pages, the other streams that were read, the cursor, the feed
+//! entries, the log and the end of the work, in one database transaction that a stale worker cannot
+//! commit.
 
 use std::collections::HashSet;
 
 use jiff::Timestamp;
-use model::{Ambient, History, ItemKey, ItemStatus, Page, Quarantined, Removal};
+use jiff::civil::Date;
+use model::{
+    Ambient, History, ItemEvent, ItemKey, Page, Quarantined, Removal, Transaction, Trouble,
+};
 
 use crate::Store;
 use crate::db::Connected;
 use crate::error::Error;
 use crate::feed_writer::FeedWriter;
-use crate::transactions::Counts;
+use crate::item_streams::Reading;
+use crate::records::RecordSeal;
+use crate::seal::DataKey;
+use crate::syncs::{self, SyncRecord};
+use crate::transactions::Outcome;
 use crate::work::{self, Lease};
-use crate::{items, records, staging, transactions};
+use crate::{
+    duplicates, item_streams, items, life, outbox, records, staging, suggestions, transactions,
+};
 
 /// An update that was pulled and staged.
 #[derive(Debug, Clone)]
@@ -27,9 +37,9 @@ pub struct Update {
     pub attempt: u32,
     /// How many pages it has.
     pub pages: u32,
-    /// The cursor the update started from, as stored.
+    /// The resting cursor, as stored before.
     pub from_cursor: String,
-    /// The resting cursor behind it.
+    /// The resting cursor behind the update.
     pub cursor: String,
     /// Whether what the pages lack is gone.
     pub full_walk: bool,
@@ -37,8 +47,39 @@ pub struct Update {
     pub history: History,
     /// All accounts of the Item with cached balances, where they were asked for.
     pub accounts: Page,
+    /// Other streams that were due.
+    pub readings: Vec<Reading>,
+    /// Trouble with the Item that one of those readings met.
+    pub trouble: Option<(Trouble, String)>,
+    /// When the bank was last read by Plaid, and when that last failed, where Plaid said so.
+    pub bank_times: Option<(Option<Timestamp>, Option<Timestamp>)>,
+    /// Plaid's ids of its requests.
+    pub request_ids: Vec<String>,
     /// When the Item is to be looked at again without being asked.
     pub next_due: Timestamp,
+}
+
+impl Update {
+    /// An update in which nothing is new yet.
+    pub fn new(item: ItemKey, lease: Lease, started_at: Timestamp, cursor: &str) -> Self {
+        Self {
+            item,
+            lease,
+            started_at,
+            attempt: 1,
+            pages: 0,
+            from_cursor: cursor.to_owned(),
+            cursor: cursor.to_owned(),
+            full_walk: false,
+            history: History::Complete,
+            accounts: Page::default(),
+            readings: Vec::new(),
+            trouble: None,
+            bank_times: None,
+            request_ids: Vec::new(),
+            next_due: started_at,
+        }
+    }
 }
 
 /// What an update changed.
@@ -56,10 +97,25 @@ impl Store {
     /// Applies the update. [`Error::Stale`] if another worker was faster; nothing is changed then.
     pub async fn apply_update(&self, update: Update) -> Result<Applied, Error> {
         let ambient = self.ambient.clone();
+        let sealed = update.readings.iter().any(|r| r.stream().declaration().sealed);
+        let item = self.item(update.item.as_str()).await?.ok_or(Error::Stale)?;
+        let data_key = if sealed { self.data_key(&item.integration_id).await? } else { None };
         let applied = self
             .db
             .write(move |connection| {
-                Box::pin(async move { apply(connection, update, &ambient).await })
+                Box::pin(async move {
+                    let mut application = Application {
+                        feed: FeedWriter::open(connection, update.item.as_str()).await?,
+                        data_key: data_key.as_ref(),
+                        ambient: &ambient,
+                        applied: Applied::default(),
+                        unlinked: Vec::new(),
+                        oldest: None,
+                    };
+                    application.pages(connection, &update).await?;
+                    application.readings(connection, &update).await?;
+                    application.finish(connection, update).await
+                })
             })
             .await?;
         self.news.announce_work();
@@ -67,57 +123,158 @@ impl Store {
     }
 }
 
-async fn apply(
-    connection: &mut Connected,
-    update: Update,
-    ambient: &Ambient,
-) -> Result<Applied, Error> {
-    let now = ambient.now();
-    let item = update.item.to_string();
-    items::advance_cursor(connection, &item, &update.from_cursor, &update.cursor).await?;
-    let mut feed = FeedWriter::open(connection, &item).await?;
-    let reconciles = update.full_walk && update.history == History::Complete;
-    let mut absent: HashSet<String> = match reconciles {
-        true => transactions::live_ids(connection, &item).await?.into_iter().collect(),
-        false => HashSet::new(),
-    };
-    let mut applied = Applied::default();
-    // What could not be read is not gone: such a walk proves no absence.
-    let mut whole = true;
-    for number in 0..update.pages {
-        let page = staging::read(connection, &update.lease, update.attempt, number).await?;
-        whole &= page.quarantined.is_empty();
-        for staged in page.added.iter().chain(&page.modified) {
-            absent.remove(&staged.record.transaction_id);
-            staged.record.pending_transaction_id.as_ref().map(|id| absent.remove(id));
-        }
-        applied.add(apply_page(connection, &mut feed, page, ambient).await?);
-    }
-    if !whole {
-        absent.clear();
-    }
-    let gone = Page { removed: absent.into_iter().map(removal).collect(), ..Page::default() };
-    applied.add(apply_page(connection, &mut feed, gone, ambient).await?);
-    applied.add(apply_page(connection, &mut feed, update.accounts, ambient).await?);
-    feed.close(connection).await?;
-    staging::discard_earlier(connection, &update.lease, u32::MAX).await?;
-    let since = transactions::oldest(connection, &item).await?;
-    let times = (update.started_at, now);
-    items::note_success(connection, &item, ItemStatus::Healthy, update.history, since, times)
-        .await?;
-    work::finish(connection, &update.lease, now, update.next_due).await?;
-    Ok(applied)
+/// An update on its way into the tables.
+struct Application<'a> {
+    feed: FeedWriter,
+    data_key: Option<&'a DataKey>,
+    ambient: &'a Ambient,
+    applied: Applied,
+    /// Posted rows without a link, among which a pending twin may be found.
+    unlinked: Vec<Transaction>,
+    oldest: Option<Date>,
 }
 
-async fn apply_page(
-    connection: &mut Connected,
-    feed: &mut FeedWriter,
-    mut page: Page,
-    ambient: &Ambient,
-) -> Result<Counts, Error> {
-    quarantine(connection, &feed.item, std::mem::take(&mut page.quarantined), ambient).await?;
-    records::apply(connection, feed, &page, ambient.now()).await?;
-    transactions::apply(connection, feed, page, ambient).await
+impl Application<'_> {
+    /// The staged pages in order, then what a full walk proves absent, then the accounts.
+    async fn pages(&mut self, connection: &mut Connected, update: &Update) -> Result<(), Error> {
+        let item = update.item.as_str();
+        items::advance_cursor(connection, item, &update.from_cursor, &update.cursor).await?;
+        trial::crash_point("update.cursor_written");
+        let reconciles = update.full_walk && update.history == History::Complete;
+        let mut absent: HashSet<String> = match reconciles {
+            true => transactions::live_ids(connection, item).await?.into_iter().collect(),
+            false => HashSet::new(),
+        };
+        // What could not be read is not gone: such a walk proves no absence.
+        let mut whole = true;
+        for number in 0..update.pages {
+            let page = staging::read(connection, &update.lease, update.attempt, number).await?;
+            whole &= page.quarantined.is_empty();
+            for staged in page.added.iter().chain(&page.modified) {
+                absent.remove(&staged.record.transaction_id);
+                staged.record.pending_transaction_id.as_ref().map(|id| absent.remove(id));
+            }
+            self.page(connection, page, false).await?;
+        }
+        if !whole {
+            absent.clear();
+        }
+        let gone = Page { removed: absent.into_iter().map(removal).collect(), ..Page::default() };
+        self.page(connection, gone, false).await?;
+        self.page(connection, update.accounts.clone(), true).await?;
+        // The first load has no pending row that anybody knew before.
+        if !update.from_cursor.is_empty() {
+            suggestions::suggest_postings(connection, item, &self.unlinked, self.ambient).await?;
+        }
+        Ok(())
+    }
+
+    async fn page(
+        &mut self,
+        connection: &mut Connected,
+        mut page: Page,
+        has_all_accounts: bool,
+    ) -> Result<(), Error> {
+        let now = self.ambient.now();
+        quarantine(
+            connection,
+            &self.feed.item,
+            std::mem::take(&mut page.quarantined),
+            self.ambient,
+        )
+        .await?;
+        records::apply(connection, &mut self.feed, &page, has_all_accounts, now).await?;
+        let Outcome { counts, unlinked, oldest } =
+            transactions::apply(connection, &mut self.feed, page, self.ambient).await?;
+        self.applied.added += counts.added;
+        self.applied.modified += counts.modified;
+        self.applied.removed += counts.removed;
+        self.unlinked.extend(unlinked);
+        self.oldest = self.oldest.into_iter().chain(oldest).min();
+        Ok(())
+    }
+
+    /// Streams that are read on their own.
+    async fn readings(&mut self, connection: &mut Connected, update: &Update) -> Result<(), Error> {
+        let now = self.ambient.now();
+        for reading in &update.readings {
+            item_streams::note(connection, &self.feed.item, reading, now).await?;
+            let Reading::Read(snapshot) = reading else { continue };
+            let set_aside = snapshot.quarantined.clone();
+            quarantine(connection, &self.feed.item, set_aside, self.ambient).await?;
+            let integration = self.feed.integration_id.clone();
+            let seal = RecordSeal { key: self.data_key, integration: &integration };
+            let snapshot = snapshot.clone();
+            records::apply_snapshot(connection, &mut self.feed, snapshot, &seal, now).await?;
+        }
+        Ok(())
+    }
+
+    /// The numbers, the state, the log, and the end of the work.
+    async fn finish(
+        mut self,
+        connection: &mut Connected,
+        update: Update,
+    ) -> Result<Applied, Error> {
+        trial::crash_point("update.rows_written");
+        let (item, now) = (update.item.to_string(), self.ambient.now());
+        let before = items::progress(connection, &item).await?;
+        if update.history == History::Complete {
+            if before.never_synced {
+                duplicates::mark(connection, &item).await?;
+            }
+            duplicates::replace(connection, &mut self.feed, self.ambient).await?;
+        }
+        let end_user = self.feed.end_user_key.clone();
+        self.feed.close(connection).await?;
+        staging::discard_earlier(connection, &update.lease, u32::MAX).await?;
+        let since = match update.full_walk {
+            true => transactions::oldest(connection, &item).await?,
+            false => {
+                before.history_since.into_iter().chain(self.oldest.map(|d| d.to_string())).min()
+            }
+        };
+        let event = match &update.trouble {
+            Some((trouble, _)) => ItemEvent::Troubled { trouble: *trouble },
+            None => ItemEvent::Synced,
+        };
+        let detail = update.trouble.as_ref().map(|(_, detail)| detail.as_str());
+        life::happen(connection, &item, &event, detail, self.ambient).await?;
+        items::note_success(connection, &item, &update, since, now).await?;
+        if self.applied != Applied::default() {
+            outbox::gather(connection, &end_user, now).await?;
+        }
+        trial::crash_point("update.notices_written");
+        let log = log(&update, self.applied, now);
+        syncs::add(connection, &item, &log, self.ambient).await?;
+        work::finish(connection, &update.lease, now, update.next_due).await?;
+        Ok(self.applied)
+    }
+}
+
+fn log(update: &Update, applied: Applied, now: Timestamp) -> SyncRecord {
+    let failing = update.readings.iter().filter(|r| matches!(r, Reading::Failed { .. })).count();
+    let mut outcome = match (applied == Applied::default(), update.full_walk) {
+        (true, _) => "Up to date: nothing was new at Plaid.".to_owned(),
+        (false, true) => "Everything was read again and reconciled; nothing is missing.".to_owned(),
+        (false, false) => "Caught up: nothing is missing up to Plaid's cursor.".to_owned(),
+    };
+    if failing > 0 {
+        outcome.push_str(&format!(" {failing} other streams could not be read."));
+    }
+    SyncRecord {
+        started_at: update.started_at,
+        ended_at: now,
+        succeeded: true,
+        outcome,
+        pages: update.pages,
+        restarts: update.attempt.saturating_sub(1),
+        full_walk: update.full_walk,
+        added: applied.added,
+        modified: applied.modified,
+        removed: applied.removed,
+        request_ids: update.request_ids.clone(),
+    }
 }
 
 async fn quarantine(
@@ -127,12 +284,8 @@ async fn quarantine(
     ambient: &Ambient,
 ) -> Result<(), Error> {
     for element in elements {
-        tracing::warn!(
-            item,
-            part = element.part,
-            reason = element.reason,
-            "an element was set aside"
-        );
+        let (part, reason) = (&element.part, &element.reason);
+        tracing::warn!(item, part, reason, "an element was set aside");
         items::quarantine(connection, item, element, ambient).await?;
     }
     Ok(())
@@ -140,12 +293,4 @@ async fn quarantine(
 
 fn removal(transaction_id: String) -> Removal {
     Removal { transaction_id, account_id: None }
-}
-
-impl Applied {
-    fn add(&mut self, counts: Counts) {
-        self.added += counts.added;
-        self.modified += counts.modified;
-        self.removed += counts.removed;
-    }
 }

@@ -1,22 +1,29 @@
 //! Webhooks that were believed, and Plaid's keys that proved them.
 
 use jiff::Timestamp;
+use model::{Ambient, ItemEvent, News};
 use sqlx::Row;
 
 use crate::Store;
 use crate::db::Connected;
 use crate::error::Error;
+use crate::link_sessions::{self, SealedVisit, VisitEnded};
+use crate::records::json;
 use crate::statement::declare;
 use crate::work::{self, WorkKind, instant};
+use crate::{item_streams, life};
 
 declare! {
     RECORD =
         "INSERT INTO webhook_events (integration_id, body_hash, issued_at, received_at, \
-            webhook_type, webhook_code, item_id) VALUES ($1, $2, $3, $4, $5, $6, $7) \
+            webhook_type, webhook_code, item_id, news) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
          ON CONFLICT (integration_id, body_hash, issued_at) DO NOTHING";
     FIND_ITEM =
         "SELECT id FROM items WHERE item_id = $1 AND integration_id = $2 \
          AND status <> 'removing' AND status <> 'removed'";
+    EARLY =
+        "SELECT news FROM webhook_events WHERE item_id = $1 AND integration_id = $2 \
+         ORDER BY issued_at, received_at";
     /// An Item whose last sync began before a webhook of that second could count on it.
     FIND_ITEM_NOT_SYNCED_SINCE =
         "SELECT id FROM items WHERE item_id = $1 AND integration_id = $2 \
@@ -46,6 +53,10 @@ pub struct Received {
     pub webhook_code: String,
     /// Plaid's Item id, where the webhook is about one.
     pub item_id: Option<String>,
+    /// What it means for the Item.
+    pub news: News,
+    /// The end of a visit to Link, if it tells of one.
+    pub link: Option<VisitEnded>,
 }
 
 /// A key of Plaid's as kept.
@@ -67,10 +78,16 @@ impl Store {
     /// an Item that no sync has looked at since that second. An Item that is not linked (yet) is no
     /// error.
     pub async fn record_webhook(&self, event: Received) -> Result<bool, Error> {
-        let now = self.ambient.now();
+        let ambient = self.ambient.clone();
+        let visit = match &event.link {
+            Some(visit) => self.seal_visit(visit).await?,
+            None => None,
+        };
         let is_new = self
             .db
-            .write(move |connection| Box::pin(async move { record(connection, event, now).await }))
+            .write(move |connection| {
+                Box::pin(async move { record(connection, event, visit, &ambient).await })
+            })
             .await?;
         self.news.announce_work();
         Ok(is_new)
@@ -125,8 +142,10 @@ impl Store {
 async fn record(
     connection: &mut Connected,
     event: Received,
-    now: Timestamp,
+    visit: Option<SealedVisit>,
+    ambient: &Ambient,
 ) -> Result<bool, Error> {
+    let now = ambient.now();
     let inserted = sqlx::query(RECORD)
         .bind(event.integration_id.clone())
         .bind(event.body_hash)
@@ -135,22 +154,70 @@ async fn record(
         .bind(event.webhook_type)
         .bind(event.webhook_code)
         .bind(event.item_id.clone())
+        .bind(json(&event.news)?)
         .execute(&mut *connection)
         .await?;
     let is_new = inserted.rows_affected() == 1;
+    if let Some(visit) = visit.filter(|_| is_new) {
+        link_sessions::visit_ended(connection, visit, now).await?;
+    }
     let Some(item_id) = event.item_id else { return Ok(is_new) };
     let find = if is_new {
-        sqlx::query(FIND_ITEM).bind(item_id).bind(event.integration_id)
+        sqlx::query(FIND_ITEM).bind(item_id.clone()).bind(event.integration_id.clone())
     } else {
         let next_second = event.issued_at.saturating_add(1).saturating_mul(1_000_000);
-        let find = sqlx::query(FIND_ITEM_NOT_SYNCED_SINCE).bind(item_id);
-        find.bind(event.integration_id).bind(next_second)
+        let find = sqlx::query(FIND_ITEM_NOT_SYNCED_SINCE).bind(item_id.clone());
+        find.bind(event.integration_id.clone()).bind(next_second)
     };
-    if let Some(row) = find.fetch_optional(&mut *connection).await? {
-        let item: String = row.try_get(0)?;
-        let note = sqlx::query(NOTE_ITEM).bind(item.clone()).bind(now.as_microsecond());
-        note.execute(&mut *connection).await?;
-        work::poke(connection, WorkKind::Sync, &item, now).await?;
+    match find.fetch_optional(&mut *connection).await? {
+        Some(row) => {
+            let item: String = row.try_get(0)?;
+            take(connection, &item, &event.news, is_new, ambient).await?;
+        }
+        None if is_new => {
+            link_sessions::name_orphan(connection, &event.integration_id, &item_id, now).await?;
+        }
+        None => {}
     }
     Ok(is_new)
+}
+
+/// What a webhook does to an Item that is linked. A repeat does no more than ask for a sync.
+async fn take(
+    connection: &mut Connected,
+    item: &str,
+    news: &News,
+    is_new: bool,
+    ambient: &Ambient,
+) -> Result<(), Error> {
+    let now = ambient.now();
+    let note = sqlx::query(NOTE_ITEM).bind(item.to_owned()).bind(now.as_microsecond());
+    note.execute(&mut *connection).await?;
+    item_streams::make_due(connection, item, &news.streams).await?;
+    let event = news.event.as_ref().filter(|_| is_new);
+    if let Some(event) = event {
+        let told = Some("Plaid told of it by webhook.");
+        life::happen(connection, item, event, told, ambient).await?;
+        if life::wakes(event) {
+            item_streams::make_all_due(connection, item).await?;
+            return work::poke_by_person(connection, WorkKind::Sync, item, now).await;
+        }
+    }
+    work::poke(connection, WorkKind::Sync, item, now).await
+}
+
+/// What webhooks told of an Item before it was linked.
+pub(crate) async fn early(
+    connection: &mut Connected,
+    item_id: &str,
+    integration: &str,
+) -> Result<Vec<ItemEvent>, Error> {
+    let rows = sqlx::query(EARLY).bind(item_id.to_owned()).bind(integration.to_owned());
+    let rows = rows.fetch_all(connection).await?;
+    let news = |row: &sqlx::any::AnyRow| {
+        let text: String = row.try_get("news")?;
+        serde_json::from_str::<News>(&text).map_err(|_| Error::corrupt("news"))
+    };
+    let news = rows.iter().map(news).collect::<Result<Vec<_>, _>>()?;
+    Ok(news.into_iter().filter_map(|news| news.event).collect())
 }

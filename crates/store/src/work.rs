@@ -27,7 +27,7 @@ declare! {
             claimed_seq = wanted_seq, not_before = 0 \
          WHERE (kind, subject) IN (SELECT kind, subject FROM work \
             WHERE kind = $1 AND due_at <= $2 AND not_before <= $2 AND lease_until <= $2 \
-            ORDER BY due_at LIMIT 1) \
+                AND attempts <= $5 ORDER BY due_at LIMIT 1) \
          RETURNING subject, fence, attempts";
     RENEW = "UPDATE work SET lease_until = $4 WHERE kind = $1 AND subject = $2 AND fence = $3 \
          AND lease_owner IS NOT NULL";
@@ -48,7 +48,11 @@ declare! {
     CLEAR_LEASES = "UPDATE work SET lease_owner = NULL, lease_until = 0 WHERE lease_until > 0";
     NEXT_DUE =
         "SELECT MIN(CASE WHEN lease_until > due_at AND lease_until > not_before THEN lease_until \
-            WHEN due_at > not_before THEN due_at ELSE not_before END) FROM work";
+            WHEN due_at > not_before THEN due_at ELSE not_before END) FROM work \
+         WHERE kind = $1 AND attempts <= $2";
+    IS_LEASED =
+        "SELECT lease_until FROM work WHERE kind = $1 AND subject = $2 AND lease_owner IS NOT NULL";
+    DUE_AT = "SELECT due_at FROM work WHERE kind = $1 AND subject = $2";
 }
 
 /// The closed list of kinds of work.
@@ -56,6 +60,12 @@ declare! {
 pub enum WorkKind {
     /// Bring one Item up to date, or end it. Subject: our key of the Item.
     Sync,
+    /// Tell subscribers of an end user's transactions. Subject: our id of the end user.
+    Notify,
+    /// Send one message. Subject: the delivery.
+    Deliver,
+    /// See what became of a visit to Link, and exchange what it brought. Subject: the session.
+    LinkSession,
 }
 
 impl WorkKind {
@@ -63,6 +73,9 @@ impl WorkKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Sync => "sync",
+            Self::Notify => "notify",
+            Self::Deliver => "deliver",
+            Self::LinkSession => "link_session",
         }
     }
 }
@@ -100,10 +113,12 @@ impl Store {
         Ok(())
     }
 
-    /// Claims the piece of work of this kind that has been due longest.
+    /// Claims the piece of work of this kind that has been due longest, of those that failed no
+    /// more often in a row than `most_attempts`.
     pub async fn claim(
         &self,
         kind: WorkKind,
+        most_attempts: i64,
         owner: &str,
         lasts: SignedDuration,
     ) -> Result<Option<Lease>, Error> {
@@ -117,7 +132,8 @@ impl Store {
                         .bind(kind.as_str())
                         .bind(now.as_microsecond())
                         .bind(owner)
-                        .bind(until);
+                        .bind(until)
+                        .bind(most_attempts);
                     let row = claim.fetch_optional(connection).await?;
                     row.map(|row| lease(kind, &row)).transpose().map_err(Error::from)
                 })
@@ -172,11 +188,34 @@ impl Store {
             .await
     }
 
-    /// When the next piece of work can be claimed, if nothing happens before.
-    pub async fn next_due(&self) -> Result<Option<Timestamp>, Error> {
-        let row = sqlx::query(NEXT_DUE).fetch_one(self.db.readers()).await?;
+    /// When the next piece of work of a kind can be claimed, if nothing happens before.
+    pub async fn next_due(
+        &self,
+        kind: WorkKind,
+        most_attempts: i64,
+    ) -> Result<Option<Timestamp>, Error> {
+        let next = sqlx::query(NEXT_DUE).bind(kind.as_str()).bind(most_attempts);
+        let row = next.fetch_one(self.db.readers()).await?;
         let micros: Option<i64> = row.try_get(0)?;
         Ok(micros.and_then(|micros| Timestamp::from_microsecond(micros).ok()))
+    }
+}
+
+impl Store {
+    /// Whether a piece of work is being done now.
+    pub async fn is_at_work(&self, kind: WorkKind, subject: &str) -> Result<bool, Error> {
+        let find = sqlx::query(IS_LEASED).bind(kind.as_str()).bind(subject.to_owned());
+        let row = find.fetch_optional(self.db.readers()).await?;
+        let until: Option<i64> = row.map(|row| row.try_get(0)).transpose()?;
+        Ok(until.is_some_and(|until| until > self.ambient.now().as_microsecond()))
+    }
+
+    /// When a piece of work is due.
+    pub async fn due_at(&self, kind: WorkKind, subject: &str) -> Result<Option<Timestamp>, Error> {
+        let find = sqlx::query(DUE_AT).bind(kind.as_str()).bind(subject.to_owned());
+        let row = find.fetch_optional(self.db.readers()).await?;
+        let at: Option<i64> = row.map(|row| row.try_get(0)).transpose()?;
+        Ok(at.and_then(|at| Timestamp::from_microsecond(at).ok()))
     }
 }
 

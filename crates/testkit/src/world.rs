@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use model::{Currency, Environment, Money, Record};
-use pipeline::{Pipeline, Settings};
+use model::{Currency, Environment, Money, Record, Stream};
+use pipeline::{Pipeline, Sender, Settings};
 use plaid::Connector;
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -68,6 +68,11 @@ impl World {
 
     /// A world whose integration calls another Plaid than the bank.
     pub async fn with(bank: Bank, base_url: &str) -> Self {
+        Self::reading(bank, base_url, &Stream::USUAL).await
+    }
+
+    /// A world whose integration reads these streams.
+    pub async fn reading(bank: Bank, base_url: &str, streams: &[Stream]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let store = open_store(folder.path(), true).await;
         let new = NewIntegration {
@@ -76,6 +81,7 @@ impl World {
             base_url: base_url.parse().expect("a base URL"),
             client_id: CLIENT_ID.to_owned(),
             secret: SecretString::from(SECRET),
+            streams: streams.to_vec(),
         };
         let integration = store.create_integration(new).await.expect("an integration");
         let scopes = [Scope::Read, Scope::Write];
@@ -83,11 +89,13 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let connector = Connector::new(http_client());
-        let settings = WebSettings { public_url: url.clone() };
+        let settings = WebSettings { public_url: url.clone(), private_addresses: true };
         let web = Web::open(store.clone(), connector.clone(), settings).await.expect("the web");
         // Timers stay out of the way unless a test wants them: webhooks and people poke.
-        let settings =
-            Settings { poll_every: SignedDuration::from_hours(1), ..Settings::default() };
+        let settings = Settings {
+            poll_every: SignedDuration::from_hours(1),
+            sender: Sender::new(http_client(), true),
+        };
         let pipeline = Pipeline::start(store.clone(), connector, settings).await.expect("workers");
         let serving = tokio::spawn(async move {
             axum::serve(listener, web::router(web)).await.expect("a server");
@@ -197,7 +205,7 @@ pub(crate) async fn replay(store: &Store) -> BTreeMap<String, Value> {
             Record::Tombstone(gone) => {
                 gone.id.as_ref().and_then(|id| by_id.remove(id));
             }
-            Record::Account(_) | Record::Balance(_) => {}
+            Record::Account(_) | Record::Balance(_) | Record::Other(_) => {}
         }
     }
     by_id.into_values().collect()

@@ -64,6 +64,9 @@ codes! {
         "Delete its Items first, so that they end at Plaid and stop costing.";
     ITEM_ENDED = "item_ended", 409, "The Item has ended",
         "The Item is being removed or was removed. Link it again to go on.";
+    ALREADY_SETTLED = "already_settled", 409, "The suggestion is settled",
+        "The suggestion was accepted or dismissed before, or the transactions have changed so that \
+         they cannot be joined any more. List the suggestions again.";
     AMBIGUOUS_END_USER = "ambiguous_end_user", 409, "Several end users have this id",
         "Two integrations use the same `end_user_id`. Use our id (`eus_…`) instead.";
     WEBHOOK_REFUSED = "webhook_refused", 401, "The webhook is not believed",

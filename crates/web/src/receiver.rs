@@ -4,8 +4,8 @@
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
-use plaid::{KeyError, Token};
-use store::{Integration, Received, WebhookKey};
+use plaid::{KeyError, Token, link_news, news};
+use store::{Integration, Received, VisitEnded, WebhookKey};
 
 use crate::problem::{KEY_UNAVAILABLE, Problem, WEBHOOK_REFUSED};
 use crate::request::read_body;
@@ -40,7 +40,15 @@ pub(crate) async fn receive(
     let now = web.ambient().now();
     let key = key(&web, &integration, token.key_id()).await?;
     let event = token.verify(&key, &body, now).map_err(refused)?;
+    trial::crash_point("webhook.believed");
+    let link = link_news(&event.webhook).map(|news| VisitEnded {
+        link_token: news.link_token,
+        public_tokens: news.public_tokens,
+        succeeded: news.succeeded,
+    });
     let received = Received {
+        news: news(&event.webhook),
+        link,
         integration_id: integration.id.to_string(),
         body_hash: event.body_hash,
         issued_at: event.issued_at,
@@ -55,6 +63,7 @@ pub(crate) async fn receive(
         "webhook"
     );
     web.store.record_webhook(received).await?;
+    trial::crash_point("webhook.recorded");
     Ok(StatusCode::OK)
 }
 

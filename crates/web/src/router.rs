@@ -12,7 +12,10 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, Secur
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::{changes, end_users, integrations, items, links, system, transactions};
+use crate::api::{
+    changes, end_users, integrations, item_health, items, link_tokens, links, streams,
+    subscriptions, suggestions, system, transactions,
+};
 use crate::state::Web;
 use crate::{dashboard, receiver, request};
 
@@ -66,17 +69,41 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 fn api() -> OpenApiRouter<Web> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(integrations::create, integrations::list))
-        .routes(routes!(integrations::get, integrations::delete))
+        .routes(routes!(integrations::get, integrations::update, integrations::delete))
         .routes(routes!(integrations::check))
+        .routes(routes!(integrations::usage))
         .routes(routes!(links::create, links::list))
+        .routes(routes!(links::create_many))
+        .routes(routes!(link_tokens::create, link_tokens::list))
+        .routes(routes!(link_tokens::repairs))
+        .routes(routes!(link_tokens::repair))
+        .routes(routes!(items::list))
         .routes(routes!(items::get, items::remove))
         .routes(routes!(items::sync))
+        .routes(routes!(item_health::refresh))
+        .routes(routes!(item_health::disable))
+        .routes(routes!(item_health::enable))
+        .routes(routes!(item_health::syncs))
+        .routes(routes!(item_health::freshness))
+        .routes(routes!(streams::list))
+        .routes(routes!(streams::states))
+        .routes(routes!(streams::records))
+        .routes(routes!(streams::balance_readings))
+        .routes(routes!(subscriptions::create, subscriptions::list))
+        .routes(routes!(subscriptions::delete))
+        .routes(routes!(subscriptions::deliveries))
+        .routes(routes!(subscriptions::send))
+        .routes(routes!(suggestions::list))
+        .routes(routes!(suggestions::accept))
+        .routes(routes!(suggestions::dismiss))
         .routes(routes!(end_users::list))
         .routes(routes!(end_users::get))
         .routes(routes!(end_users::accounts))
         .routes(routes!(end_users::balances))
         .routes(routes!(end_users::transactions))
         .routes(routes!(transactions::list))
+        .routes(routes!(transactions::get, transactions::annotate))
+        .routes(routes!(transactions::history))
         .routes(routes!(changes::list))
         .routes(routes!(receiver::receive))
         .routes(routes!(system::health))

@@ -14,6 +14,8 @@ use crate::problem::Problem;
 pub struct WebSettings {
     /// The address others reach this server at, without a trailing slash.
     pub public_url: String,
+    /// Whether subscribers may have private addresses and plain HTTP.
+    pub private_addresses: bool,
 }
 
 /// Shared by all handlers. Cheap to clone.
@@ -54,7 +56,8 @@ impl Web {
         let secret = secret.ok_or_else(|| Problem::not_found("integration"))?;
         let credentials = Credentials { client_id: integration.client_id.clone(), secret };
         let (environment, base_url) = (integration.environment, integration.base_url.clone());
-        Ok(self.connector.client(environment, base_url, credentials))
+        let whose = integration.id.as_str();
+        Ok(self.connector.metered_client(environment, base_url, credentials, whose))
     }
 
     /// Where Plaid sends an integration's webhooks.

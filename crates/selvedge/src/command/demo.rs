@@ -59,6 +59,7 @@ impl Demo {
             listen,
             public_url: None,
             poll_every: SignedDuration::from_secs(if self.once { 1 } else { 30 }),
+            private_addresses: true,
         };
         let server = Server::start(store.clone(), options).await?;
         let integration = integrate(&store, &bank).await?;
@@ -118,6 +119,7 @@ async fn integrate(store: &Store, bank: &Bank) -> anyhow::Result<Integration> {
         base_url: bank.url().parse()?,
         client_id: CLIENT_ID.to_owned(),
         secret: SecretString::from(SECRET),
+        streams: Stream::all().collect(),
     };
     Ok(store.create_integration(new).await?)
 }
@@ -134,13 +136,15 @@ async fn link_all(
         let item = bank.link(institution_id, username, &webhook).await?;
         let outcome = store
             .link(NewLink {
-                integration: integration.id.clone(),
-                item_id: item.item_id.clone(),
-                access_token: SecretString::from(item.token.expose()),
-                end_user_id: end_user_id.to_owned(),
                 end_user_name: Some(name.to_owned()),
                 institution_id: Some(institution_id.to_owned()),
                 institution_name: bank.institution_name(institution_id).await,
+                ..NewLink::new(
+                    integration.id.clone(),
+                    &item.item_id,
+                    SecretString::from(item.token.expose()),
+                    end_user_id,
+                )
             })
             .await?;
         if !matches!(outcome, LinkOutcome::Created(_)) {

@@ -4,7 +4,9 @@ mod bank;
 mod demo;
 mod emulator;
 mod keys;
+mod link;
 mod openapi;
+mod resync;
 mod serve;
 mod source;
 mod sync;
@@ -26,6 +28,10 @@ pub(crate) enum Command {
     Source(source::Source),
     /// Read a Plaid source into a destination, without a server.
     Sync(sync::Sync),
+    /// Bring an existing estate of Items into a running server.
+    Link(link::Link),
+    /// Read an Item again from the beginning and reconcile.
+    Resync(resync::Resync),
     /// Make, list and revoke API keys.
     Keys(keys::Keys),
     /// Print the API's OpenAPI document.
@@ -53,6 +59,8 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Emulator(arguments) => arguments.run().await,
             Command::Source(source) => source.run().await,
             Command::Sync(sync) => sync.run().await,
+            Command::Link(link) => link.run().await,
+            Command::Resync(resync) => resync.run().await,
             Command::Keys(keys) => keys.run().await,
             Command::Openapi => openapi::run(),
         }

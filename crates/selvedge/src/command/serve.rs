@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Args;
 use jiff::SignedDuration;
-use pipeline::{Pipeline, Settings};
+use pipeline::{Pipeline, Sender, Settings};
 use plaid::Connector;
 use serde_json::json;
 use store::Store;
@@ -34,6 +34,10 @@ pub(crate) struct Serve {
     #[arg(long, default_value_t = 3_600, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
     poll_seconds: i64,
 
+    /// Let subscribers have private addresses and plain HTTP, for receivers on this network.
+    #[arg(long, env = "SELVEDGE_PRIVATE_SUBSCRIBERS")]
+    private_subscribers: bool,
+
     #[command(flatten)]
     data: DataSettings,
 }
@@ -45,6 +49,7 @@ impl Serve {
             listen: self.listen,
             public_url: self.public_url,
             poll_every: SignedDuration::from_secs(self.poll_seconds),
+            private_addresses: self.private_subscribers,
         };
         let mut server = Server::start(store.clone(), options).await?;
         println!("{}", json!({ "ready": true, "url": server.url }));
@@ -69,6 +74,7 @@ pub(super) struct ServerOptions {
     pub(super) listen: SocketAddr,
     pub(super) public_url: Option<String>,
     pub(super) poll_every: SignedDuration,
+    pub(super) private_addresses: bool,
 }
 
 /// A running server.
@@ -89,9 +95,12 @@ impl Server {
         let public_url = options.public_url.unwrap_or_else(|| url.clone());
         let public_url = public_url.trim_end_matches('/').to_owned();
         let connector = Connector::new(surroundings::http_client()?);
-        let settings = WebSettings { public_url: public_url.clone() };
+        let private_addresses = options.private_addresses;
+        let settings = WebSettings { public_url: public_url.clone(), private_addresses };
         let web = Web::open(store.clone(), connector.clone(), settings).await?;
-        let settings = Settings { poll_every: options.poll_every, ..Settings::default() };
+        let http = surroundings::outbound_client(private_addresses)?;
+        let sender = Sender::new(http, private_addresses);
+        let settings = Settings { poll_every: options.poll_every, sender };
         let pipeline = Pipeline::start(store, connector, settings).await?;
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(async move {

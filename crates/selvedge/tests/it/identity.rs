@@ -2,9 +2,7 @@
 
 use jiff::SignedDuration;
 use jiff::civil::Date;
-use model::{
-    ChangeKind, Direction, History, ItemKey, Page, Record, Removal, Staged, Stream, Transaction,
-};
+use model::{ChangeKind, Direction, ItemKey, Page, Record, Removal, Staged, Stream, Transaction};
 use secrecy::SecretString;
 use store::{ChangeFilter, LinkOutcome, NewLink, Store, TransactionFilter, Update, WorkKind};
 use testkit::open_store;
@@ -27,18 +25,12 @@ impl Ledger {
                 base_url: model::Environment::Sandbox.base_url(),
                 client_id: "client".into(),
                 secret: SecretString::from("secret"),
+                streams: Stream::USUAL.to_vec(),
             })
             .await
             .unwrap();
-        let link = NewLink {
-            integration: integration.id,
-            item_id: "item".into(),
-            access_token: SecretString::from("access-sandbox-1"),
-            end_user_id: "alice".into(),
-            end_user_name: None,
-            institution_id: None,
-            institution_name: None,
-        };
+        let token = SecretString::from("access-sandbox-1");
+        let link = NewLink::new(integration.id, "item", token, "alice");
         let LinkOutcome::Created(key) = store.link(link).await.unwrap() else { panic!("new") };
         Self { store, key, cursor: 0, _folder: folder }
     }
@@ -53,23 +45,18 @@ impl Ledger {
         let head = self.store.feed_head().await.unwrap();
         let lease = SignedDuration::from_secs(60);
         self.store.poke(WorkKind::Sync, self.key.as_str(), true).await.unwrap();
-        let lease = self.store.claim(WorkKind::Sync, "test", lease).await.unwrap().unwrap();
+        let lease =
+            self.store.claim(WorkKind::Sync, i64::MAX, "test", lease).await.unwrap().unwrap();
         for (number, page) in pages.iter().enumerate() {
             self.store.stage_page(&lease, 1, u32::try_from(number).unwrap(), page).await.unwrap();
         }
         let cursor = |number: u32| if number == 0 { String::new() } else { number.to_string() };
+        let from = cursor(self.cursor);
         let update = Update {
-            item: self.key.clone(),
-            lease,
-            started_at: testkit::now(),
-            attempt: 1,
             pages: u32::try_from(pages.len()).unwrap(),
-            from_cursor: cursor(self.cursor),
             cursor: cursor(self.cursor + 1),
             full_walk,
-            history: History::Complete,
-            accounts: Page::default(),
-            next_due: testkit::now(),
+            ..Update::new(self.key.clone(), lease, testkit::now(), &from)
         };
         self.store.apply_update(update).await.unwrap();
         self.cursor += 1;
@@ -118,6 +105,8 @@ fn row(transaction_id: &str, pending_of: Option<&str>, amount: &str) -> Staged<T
         payment_channel: None,
         check_number: None,
         category: None,
+        annotation: None,
+        removed: false,
     };
     Staged { record, raw: "{}".into() }
 }
@@ -248,10 +237,10 @@ async fn a_wish_during_a_failing_run_is_not_put_off() {
     let key = ledger.key.as_str();
     for by_person in [false, true] {
         store.poke(WorkKind::Sync, key, true).await.unwrap();
-        let run = store.claim(WorkKind::Sync, "test", lease).await.unwrap().expect("due");
+        let run = store.claim(WorkKind::Sync, i64::MAX, "test", lease).await.unwrap().expect("due");
         store.poke(WorkKind::Sync, key, by_person).await.unwrap();
         store.fail(&run, far, "the bank is down").await.unwrap();
-        let again = store.claim(WorkKind::Sync, "test", lease).await.unwrap();
+        let again = store.claim(WorkKind::Sync, i64::MAX, "test", lease).await.unwrap();
         assert_eq!(again.is_some(), by_person, "a webhook waits, a person does not");
     }
 }
@@ -271,11 +260,13 @@ async fn a_replayed_webhook_has_one_effect_and_a_burst_of_one_second_loses_nothi
             webhook_type: "TRANSACTIONS".into(),
             webhook_code: "SYNC_UPDATES_AVAILABLE".into(),
             item_id: Some("item".into()),
+            news: model::News::default(),
+            link: None,
         };
         store.record_webhook(received).await.unwrap()
     };
     let syncs = async || {
-        let run = store.claim(WorkKind::Sync, "test", lease).await.unwrap();
+        let run = store.claim(WorkKind::Sync, i64::MAX, "test", lease).await.unwrap();
         if let Some(run) = &run {
             store.finish(run, far).await.unwrap();
         }
@@ -299,22 +290,14 @@ async fn a_stale_worker_cannot_commit() {
     let store = &ledger.store;
     store.poke(WorkKind::Sync, ledger.key.as_str(), true).await.unwrap();
     let no_time = SignedDuration::ZERO;
-    let stale = store.claim(WorkKind::Sync, "slow", no_time).await.unwrap().unwrap();
+    let stale = store.claim(WorkKind::Sync, i64::MAX, "slow", no_time).await.unwrap().unwrap();
     let lease = SignedDuration::from_secs(60);
-    store.claim(WorkKind::Sync, "fast", lease).await.unwrap().expect("the lease ran out");
+    store.claim(WorkKind::Sync, i64::MAX, "fast", lease).await.unwrap().expect("the lease ran out");
     store.stage_page(&stale, 1, 0, &added(vec![row("b", None, "1.00")])).await.unwrap();
     let update = Update {
-        item: ledger.key.clone(),
-        lease: stale,
-        started_at: testkit::now(),
-        attempt: 1,
         pages: 1,
-        from_cursor: "1".into(),
         cursor: "2".into(),
-        full_walk: false,
-        history: History::Complete,
-        accounts: Page::default(),
-        next_due: testkit::now(),
+        ..Update::new(ledger.key.clone(), stale, testkit::now(), "1")
     };
     let refused = store.apply_update(update).await;
     assert!(matches!(refused, Err(store::Error::Stale)), "{refused:?}");

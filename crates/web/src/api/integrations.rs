@@ -4,11 +4,12 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
-use model::{BaseUrl, Environment};
-use plaid::{Check, Credentials, check_credentials};
+use jiff::civil::Date;
+use model::{BaseUrl, Cost, Environment, Stream};
+use plaid::{Check, Credentials, check_credentials, cost_of};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
-use store::{Integration, NewIntegration};
+use store::{Integration, NewIntegration, Usage};
 use utoipa::{IntoParams, ToSchema};
 
 use super::page::{LIMIT, Page, PageQuery};
@@ -39,6 +40,8 @@ pub(crate) struct IntegrationIn {
     /// Plaid's `secret` of this environment. Write-only.
     #[schema(value_type = String, write_only)]
     secret: SecretString,
+    /// What is read of its Items; accounts, balances, transactions, institutions and item if absent.
+    streams: Option<Vec<Stream>>,
 }
 
 fn plaid_type() -> String {
@@ -61,6 +64,8 @@ pub(crate) struct IntegrationView {
     base_url: String,
     /// Plaid's `client_id`.
     client_id: String,
+    /// What is read of its Items.
+    streams: Vec<Stream>,
     /// Give this to Plaid as the webhook of each Item.
     webhook_url: String,
     /// POST `item_id`, `access_token` and `end_user_id` here after each token exchange.
@@ -85,6 +90,7 @@ impl IntegrationView {
             environment: integration.environment,
             base_url: integration.base_url.into(),
             client_id: integration.client_id,
+            streams: integration.streams,
             created_at: integration.created_at,
         }
     }
@@ -170,7 +176,8 @@ pub(crate) async fn create(
         Ok(connection) if faults.is_empty() => connection,
         _ => return Err(Problem::fields(faults)),
     };
-    let integration = save(&web, connection, body.secret).await?;
+    let streams = body.streams.unwrap_or_else(|| Stream::USUAL.to_vec());
+    let integration = save(&web, connection, body.secret, streams).await?;
     Ok((StatusCode::CREATED, axum::Json(IntegrationView::of(&web, integration))))
 }
 
@@ -179,9 +186,12 @@ pub(crate) async fn save(
     web: &Web,
     connection: Connection,
     secret: SecretString,
+    mut streams: Vec<Stream>,
 ) -> Result<Integration, Problem> {
+    streams.sort();
+    streams.dedup();
     let Connection { name, environment, base_url, client_id } = connection;
-    let new = NewIntegration { name, environment, base_url, client_id, secret };
+    let new = NewIntegration { name, environment, base_url, client_id, secret, streams };
     Ok(web.store.create_integration(new).await?)
 }
 
@@ -303,4 +313,94 @@ pub(crate) async fn checks(web: &Web, integration: &Integration) -> Result<Vec<C
     let secret = secret.ok_or_else(|| Problem::not_found("integration"))?;
     let credentials = Credentials { client_id: integration.client_id.clone(), secret };
     Ok(check_credentials(&client, integration.environment, &credentials).await)
+}
+
+/// What to change about an integration.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct IntegrationPatch {
+    /// What is read of its Items from now on. What was read before stays.
+    streams: Vec<Stream>,
+}
+
+/// Chooses the streams that are read of an integration's Items. `GET /v1/streams` has their costs.
+#[utoipa::path(
+    patch, path = "/v1/integrations/{id}", tag = "integrations", operation_id = "update_integration",
+    params(("id" = String, Path, description = "Id of the integration")),
+    request_body = IntegrationPatch,
+    responses((status = 200, body = IntegrationView), (status = 404, body = ProblemDocument)),
+)]
+pub(crate) async fn update(
+    _: Caller,
+    State(web): State<Web>,
+    Path(id): Path<String>,
+    Json(mut body): Json<IntegrationPatch>,
+) -> Result<axum::Json<IntegrationView>, Problem> {
+    let integration = web.integration(&id).await?;
+    body.streams.sort();
+    body.streams.dedup();
+    web.store.choose_streams(&integration.id, &body.streams).await?;
+    let integration = web.integration(&id).await?;
+    Ok(axum::Json(IntegrationView::of(&web, integration)))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct UsageQuery {
+    /// First day, in UTC; 30 days ago if absent.
+    #[param(value_type = Option<String>, format = Date)]
+    from: Option<Date>,
+    /// Last day; today if absent.
+    #[param(value_type = Option<String>, format = Date)]
+    to: Option<Date>,
+}
+
+/// Calls of one endpoint of Plaid's on one day.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct UsageView {
+    /// The day, in UTC.
+    #[schema(value_type = String, format = Date)]
+    day: Date,
+    /// The endpoint.
+    path: String,
+    /// Calls made.
+    made: i64,
+    /// Those among them that failed.
+    failed: i64,
+    /// How Plaid charges for it.
+    cost: Cost,
+}
+
+/// Calls to Plaid.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct UsagesView {
+    /// By day and endpoint.
+    data: Vec<UsageView>,
+}
+
+/// Counts the calls made to Plaid for an integration, by day and endpoint, for the bill. Counts of
+/// the last seconds may be missing after a crash.
+#[utoipa::path(
+    get, path = "/v1/integrations/{id}/usage", tag = "integrations", operation_id = "get_usage",
+    params(("id" = String, Path, description = "Id of the integration"), UsageQuery),
+    responses((status = 200, body = UsagesView), (status = 404, body = ProblemDocument)),
+)]
+pub(crate) async fn usage(
+    _: Caller,
+    State(web): State<Web>,
+    Path(id): Path<String>,
+    Query(query): Query<UsageQuery>,
+) -> Result<axum::Json<UsagesView>, Problem> {
+    let integration = web.integration(&id).await?;
+    let days = super::streams::days(&web, query.from, query.to)?;
+    let rows = web.store.usage(&integration.id, days).await?;
+    let view = |row: Usage| UsageView {
+        cost: cost_of(&row.path),
+        day: row.day,
+        path: row.path,
+        made: row.made,
+        failed: row.failed,
+    };
+    Ok(axum::Json(UsagesView { data: rows.into_iter().map(view).collect() }))
 }

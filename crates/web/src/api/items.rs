@@ -6,11 +6,12 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use model::{History, Item, ItemStatus};
 use serde::{Deserialize, Serialize};
-use store::WorkKind;
+use store::{ItemFilter, WorkKind};
 use utoipa::{IntoParams, ToSchema};
 
+use super::page::{LIMIT, Page, PageQuery};
 use crate::problem::{ITEM_ENDED, Problem, ProblemDocument};
-use crate::request::{Caller, Query};
+use crate::request::{Caller, Query, parameter};
 use crate::state::Web;
 
 /// An Item. Its token is never returned.
@@ -32,8 +33,18 @@ pub(crate) struct ItemView {
     status: ItemStatus,
     /// What stands in the way, with Plaid's code and request id.
     status_detail: Option<String>,
+    /// What you must do about it, if anything.
+    what_to_do: Option<&'static str>,
+    /// When it stops working, where Plaid has announced that.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    ends_at: Option<Timestamp>,
+    /// Our id of another live Item of the same end user that has one of its accounts, too. Keep one:
+    /// delete the other, or link anew with `replaces`.
+    duplicate_of: Option<String>,
     /// How much history has arrived.
     history: History,
+    /// Days of history that were asked for; Plaid fixes them at the first sync.
+    history_days_requested: i64,
     /// Date of the oldest transaction.
     #[schema(value_type = Option<String>, format = Date)]
     history_since: Option<Date>,
@@ -62,9 +73,13 @@ impl ItemView {
             end_user_id: item.end_user_id,
             institution_id: item.institution_id,
             institution_name: item.institution_name,
-            status: item.status,
+            status: item.life.status(),
             status_detail: item.status_detail,
+            what_to_do: item.life.status().what_to_do(),
+            ends_at: item.life.ends_at,
+            duplicate_of: item.duplicate_of.map(String::from),
             history: item.history,
+            history_days_requested: item.days_requested,
             history_since: item.history_since,
             item_seq: item.item_seq,
             created_at: item.created_at,
@@ -89,10 +104,62 @@ pub(crate) async fn get(
     Ok(axum::Json(ItemView::of(web.item(&item_id).await?)))
 }
 
+/// Which Items; an absent parameter does not narrow.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ItemQuery {
+    /// Of one integration.
+    integration_id: Option<String>,
+    /// Of one end user, by your id or ours.
+    end_user_id: Option<String>,
+    /// In one state.
+    status: Option<ItemStatus>,
+    /// Rows wanted: 1 to 1,000, 100 if absent.
+    limit: Option<i64>,
+    /// `next_cursor` of the page before.
+    after: Option<String>,
+}
+
+/// Lists Items.
+#[utoipa::path(
+    get, path = "/v1/items", tag = "items", operation_id = "list_items",
+    params(ItemQuery),
+    responses((status = 200, body = Page<ItemView>), (status = 400, body = ProblemDocument)),
+)]
+pub(crate) async fn list(
+    _: Caller,
+    State(web): State<Web>,
+    Query(query): Query<ItemQuery>,
+) -> Result<axum::Json<Page<ItemView>>, Problem> {
+    let end_user = match &query.end_user_id {
+        Some(id) => Some(web.end_user_of(id, query.integration_id.as_deref()).await?.id),
+        None => None,
+    };
+    let integration = query.integration_id.map(|id| id.parse()).transpose();
+    let integration =
+        integration.map_err(|_| parameter("integration_id", "must start with `itg_`."))?;
+    let filter = ItemFilter { integration, end_user, status: query.status };
+    let page = PageQuery { limit: query.limit, after: query.after };
+    let limit = page.limit(LIMIT)?;
+    let rows = web.store.items(&filter, page.place()?.as_deref(), limit + 1).await?;
+    Ok(axum::Json(Page::of(rows, limit, |row| row.key.to_string(), ItemView::of)))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SyncQuery {
+    /// Read everything again from the beginning and reconcile: what Plaid no longer has goes, notes
+    /// and ids stay.
+    #[serde(default)]
+    full: bool,
+}
+
 /// Pulls what Plaid has, as soon as possible. The bank is not asked.
 #[utoipa::path(
     post, path = "/v1/items/{item_id}/sync", tag = "items", operation_id = "sync_item",
-    params(("item_id" = String, Path, description = "Plaid's item_id, or our id")),
+    params(("item_id" = String, Path, description = "Plaid's item_id, or our id"), SyncQuery),
     responses(
         (status = 202, description = "The sync is on its way", body = ItemView),
         (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
@@ -102,12 +169,17 @@ pub(crate) async fn sync(
     _: Caller,
     State(web): State<Web>,
     Path(item_id): Path<String>,
+    Query(query): Query<SyncQuery>,
 ) -> Result<(StatusCode, axum::Json<ItemView>), Problem> {
     let item = web.item(&item_id).await?;
-    if !item.status.is_live() {
+    if !item.status().is_live() {
         return Err(Problem::new(ITEM_ENDED, "An Item that has ended cannot be synced."));
     }
-    web.store.poke(WorkKind::Sync, item.key.as_str(), true).await?;
+    if query.full {
+        web.store.rewalk(&item.key).await?;
+    } else {
+        web.store.poke(WorkKind::Sync, item.key.as_str(), true).await?;
+    }
     Ok((StatusCode::ACCEPTED, axum::Json(ItemView::of(item))))
 }
 
@@ -161,7 +233,7 @@ pub(crate) async fn remove(
     Query(query): Query<RemovalQuery>,
 ) -> Result<(StatusCode, axum::Json<RemovalView>), Problem> {
     let item = web.item(&item_id).await?;
-    if item.status == ItemStatus::Removed {
+    if item.status() == ItemStatus::Removed {
         return Err(Problem::new(ITEM_ENDED, "This Item was removed before."));
     }
     let erases = match query.data {

@@ -2,9 +2,11 @@
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use futures_util::StreamExt;
+use model::{Item, ItemKey};
 use plaid::{AccessToken, Client, Reaction};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use store::{Integration, ItemFilter, LinkOutcome, NewLink};
 use utoipa::ToSchema;
 
@@ -19,7 +21,7 @@ use crate::request::{Caller, Json, Query};
 use crate::state::Web;
 
 /// Longest id that a caller may give to an end user.
-const END_USER_ID_CHARS: usize = 140;
+pub(crate) const END_USER_ID_CHARS: usize = 140;
 
 /// An Item to link.
 #[derive(Deserialize, ToSchema)]
@@ -37,7 +39,43 @@ pub(crate) struct LinkIn {
     /// Also point the Item's webhook at this integration. It stays as it is unless asked.
     #[serde(default)]
     update_webhook: bool,
+    /// An Item of the same end user that this one replaces: its history goes on here under its own
+    /// ids and notes, then it is removed at Plaid.
+    replaces: Option<String>,
 }
+
+/// Items to link at once.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LinksIn {
+    /// Up to 100 Items.
+    items: Vec<LinkIn>,
+}
+
+/// What became of one Item of many.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct LinkResult {
+    /// Plaid's `item_id`, as sent.
+    item_id: String,
+    /// HTTP status it would have had alone: 201 linked, 200 known before, else a problem.
+    status: u16,
+    /// Stable code of the problem.
+    code: Option<&'static str>,
+    /// What happened and what to do.
+    detail: Option<String>,
+}
+
+/// What became of each Item, in the order they were sent.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct LinksView {
+    /// The results.
+    data: Vec<LinkResult>,
+}
+
+/// Items in one request of many: each costs Plaid a call, and a request should end within a minute.
+const BULK_ITEMS: usize = 100;
+/// Items of one request that are checked at a time.
+const BULK_AT_A_TIME: usize = 8;
 
 /// Links an Item: checks the token at Plaid, creates the end user, starts the first sync. Sending
 /// the same Item again replaces its token.
@@ -60,26 +98,96 @@ pub(crate) async fn create(
     Json(body): Json<LinkIn>,
 ) -> Result<(StatusCode, axum::Json<ItemView>), Problem> {
     let integration = web.integration(&id).await?;
-    let token = checked(&integration, &body)?;
     let client = web.client(&integration).await?;
+    let (status, item) = link_one(&web, &integration, &client, body).await?;
+    Ok((status, axum::Json(ItemView::of(item))))
+}
+
+/// Links many Items: an estate that exists already. Each line has its own result; sending a line
+/// again is safe.
+#[utoipa::path(
+    post, path = "/v1/integrations/{id}/links/bulk", tag = "items", operation_id = "link_items",
+    params(("id" = String, Path, description = "Id of the integration")),
+    request_body = LinksIn,
+    responses(
+        (status = 200, body = LinksView), (status = 400, body = ProblemDocument),
+        (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument),
+    ),
+)]
+pub(crate) async fn create_many(
+    _: Caller,
+    State(web): State<Web>,
+    Path(id): Path<String>,
+    Json(body): Json<LinksIn>,
+) -> Result<axum::Json<LinksView>, Problem> {
+    let integration = web.integration(&id).await?;
+    if !(1..=BULK_ITEMS).contains(&body.items.len()) {
+        let detail = format!("must have 1 to {BULK_ITEMS} Items");
+        return Err(Problem::fields(vec![FieldFault::new("/items", detail)]));
+    }
+    let client = web.client(&integration).await?;
+    let links = body.items.into_iter().map(|item| {
+        let (web, integration, client) = (&web, &integration, &client);
+        async move {
+            let item_id = item.item_id.clone();
+            match link_one(web, integration, client, item).await {
+                Ok((status, _)) => {
+                    LinkResult { item_id, status: status.as_u16(), code: None, detail: None }
+                }
+                Err(problem) => LinkResult {
+                    item_id,
+                    status: problem.code.status,
+                    code: Some(problem.code.code),
+                    detail: Some(told(problem)),
+                },
+            }
+        }
+    });
+    let data = futures_util::stream::iter(links).buffered(BULK_AT_A_TIME).collect().await;
+    Ok(axum::Json(LinksView { data }))
+}
+
+fn told(problem: Problem) -> String {
+    let faults =
+        problem.errors.into_iter().map(|fault| format!(" {}: {}.", fault.pointer, fault.detail));
+    faults.fold(problem.detail, |told, fault| told + &fault)
+}
+
+/// Links one Item whose token is checked at Plaid.
+async fn link_one(
+    web: &Web,
+    integration: &Integration,
+    client: &Client,
+    body: LinkIn,
+) -> Result<(StatusCode, Item), Problem> {
+    let token = checked(integration, &body)?;
     let item = client.item_get(&token).await.map_err(|error| rejected(&error))?;
     if item.item_id != body.item_id {
         let detail = "The access token belongs to another Item than `item_id`.";
         let fault = FieldFault::new("/item_id", "is not the Item of this access token");
         return Err(Problem { errors: vec![fault], ..Problem::new(TOKEN_REJECTED, detail) });
     }
+    let replaces = match &body.replaces {
+        Some(id) => Some(replaced(web, integration, id, &body.end_user_id).await?),
+        None => None,
+    };
+    trial::crash_point("link.checked");
     let outcome = web
         .store
         .link(NewLink {
-            integration: integration.id.clone(),
-            item_id: item.item_id.clone(),
-            access_token: body.access_token,
-            end_user_id: body.end_user_id,
             end_user_name: body.end_user_name,
-            institution_name: institution_name(&client, &item).await,
+            institution_name: institution_name(client, &item).await,
             institution_id: item.institution_id,
+            replaces,
+            ..NewLink::new(
+                integration.id.clone(),
+                &item.item_id,
+                body.access_token,
+                &body.end_user_id,
+            )
         })
         .await?;
+    trial::crash_point("link.stored");
     let (status, key) = match outcome {
         LinkOutcome::Created(key) => (StatusCode::CREATED, key),
         LinkOutcome::Replaced(key) => (StatusCode::OK, key),
@@ -94,11 +202,25 @@ pub(crate) async fn create(
     };
     // Only now that the Item is ours: a refused link must not turn away another's webhooks.
     if body.update_webhook {
-        let url = web.webhook_url(&integration);
+        let url = web.webhook_url(integration);
         let updated = client.item_webhook_update(&token, &url).await;
         updated.map_err(|error| rejected(&error))?;
     }
-    Ok((status, axum::Json(ItemView::of(web.item(key.as_str()).await?))))
+    Ok((status, web.item(key.as_str()).await?))
+}
+
+/// The Item that another one of the same end user is to replace.
+async fn replaced(
+    web: &Web,
+    integration: &Integration,
+    id: &str,
+    end_user_id: &str,
+) -> Result<ItemKey, Problem> {
+    let item = web.store.item(id).await?;
+    let item = item
+        .filter(|item| item.integration_id == integration.id && item.end_user_id == end_user_id);
+    let fault = || FieldFault::new("/replaces", "must be an Item of the same end user");
+    Ok(item.ok_or_else(|| Problem::fields(vec![fault()]))?.key)
 }
 
 fn checked(integration: &Integration, body: &LinkIn) -> Result<AccessToken, Problem> {
@@ -131,7 +253,7 @@ fn checked(integration: &Integration, body: &LinkIn) -> Result<AccessToken, Prob
 }
 
 /// Plaid's refusal in our words, with Plaid's code and request id.
-fn rejected(error: &plaid::Error) -> Problem {
+pub(crate) fn rejected(error: &plaid::Error) -> Problem {
     match error.reaction() {
         Reaction::Retry | Reaction::Later => Problem::new(PLAID_UNAVAILABLE, format!("{error}.")),
         _ => Problem::new(TOKEN_REJECTED, format!("{error}.")),

@@ -4,8 +4,13 @@
 pub(crate) mod changes;
 pub(crate) mod end_users;
 pub(crate) mod integrations;
+pub(crate) mod item_health;
 pub(crate) mod items;
+pub(crate) mod link_tokens;
 pub(crate) mod links;
 mod page;
+pub(crate) mod streams;
+pub(crate) mod subscriptions;
+pub(crate) mod suggestions;
 pub(crate) mod system;
 pub(crate) mod transactions;

@@ -1,16 +1,18 @@
 //! Transactions of everybody, filtered.
 
-use axum::extract::State;
+use std::collections::BTreeSet;
+
+use axum::extract::{Path, State};
 use jiff::Timestamp;
 use jiff::civil::Date;
-use model::{Currency, Money, Transaction};
-use serde::Deserialize;
+use model::{Change, Currency, Money, Transaction};
+use serde::{Deserialize, Serialize};
 use store::{TransactionFilter, TransactionPlace};
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 use super::page::{LARGE_LIMIT, Page, PageQuery};
-use crate::problem::{Problem, ProblemDocument};
-use crate::request::{Caller, Query, parameter};
+use crate::problem::{FieldFault, Problem, ProblemDocument};
+use crate::request::{Caller, Json, Query, parameter};
 use crate::state::Web;
 
 /// Which transactions; an absent parameter does not narrow.
@@ -38,6 +40,10 @@ pub(crate) struct TransactionQuery {
     pub(crate) currency: Option<String>,
     /// Only pending, or only posted.
     pub(crate) pending: Option<bool>,
+    /// `current` (the default): what is pending or posted now; `posted`; or `history`: also rows that
+    /// Plaid took back, marked `removed`.
+    #[serde(default)]
+    pub(crate) view: View,
     /// Changed at or after this instant.
     #[param(value_type = Option<String>, format = DateTime)]
     pub(crate) updated_since: Option<Timestamp>,
@@ -47,7 +53,20 @@ pub(crate) struct TransactionQuery {
     pub(crate) after: Option<String>,
 }
 
-/// Lists live transactions, newest first.
+/// Which life stages a list shows.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum View {
+    /// Pending and posted.
+    #[default]
+    Current,
+    /// Posted only.
+    Posted,
+    /// Everything there ever was.
+    History,
+}
+
+/// Lists transactions, newest first.
 #[utoipa::path(
     get, path = "/v1/transactions", tag = "transactions", operation_id = "list_transactions",
     params(TransactionQuery),
@@ -113,7 +132,125 @@ fn filter(query: TransactionQuery) -> Result<TransactionFilter, Problem> {
         currency,
         least,
         most,
-        pending: query.pending,
+        pending: if query.view == View::Posted { Some(false) } else { query.pending },
         updated_since: query.updated_since,
+        with_removed: query.view == View::History,
     })
+}
+
+/// Reads a transaction.
+#[utoipa::path(
+    get, path = "/v1/transactions/{id}", tag = "transactions", operation_id = "get_transaction",
+    params(("id" = String, Path, description = "Our id of the transaction")),
+    responses((status = 200, body = Transaction), (status = 404, body = ProblemDocument)),
+)]
+pub(crate) async fn get(
+    _: Caller,
+    State(web): State<Web>,
+    Path(id): Path<String>,
+) -> Result<axum::Json<Transaction>, Problem> {
+    let transaction = web.store.transaction(&id).await?;
+    Ok(axum::Json(transaction.ok_or_else(|| Problem::not_found("transaction"))?))
+}
+
+/// What to note about a transaction; null removes, an absent field leaves as it is.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AnnotationIn {
+    /// A category that overrides Plaid's, up to 128 characters.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    category: Option<Option<String>>,
+    /// A note, up to 2,000 characters.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    note: Option<Option<String>>,
+    /// Up to 50 tags of up to 64 characters, in place of those there are.
+    tags: Option<BTreeSet<String>>,
+}
+
+/// Tells null from absence.
+fn given<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(input).map(Some)
+}
+
+/// Longest category, note and tag, and most tags.
+const CATEGORY_CHARS: usize = 128;
+const NOTE_CHARS: usize = 2_000;
+const TAG_CHARS: usize = 64;
+const TAGS: usize = 50;
+
+/// Notes something about a transaction. It stays with the economic event: through posting, a full
+/// re-walk and a re-link.
+#[utoipa::path(
+    patch, path = "/v1/transactions/{id}", tag = "transactions", operation_id = "annotate_transaction",
+    params(("id" = String, Path, description = "Our id of the transaction")),
+    request_body = AnnotationIn,
+    responses(
+        (status = 200, body = Transaction), (status = 404, body = ProblemDocument),
+        (status = 422, body = ProblemDocument),
+    ),
+)]
+pub(crate) async fn annotate(
+    _: Caller,
+    State(web): State<Web>,
+    Path(id): Path<String>,
+    Json(body): Json<AnnotationIn>,
+) -> Result<axum::Json<Transaction>, Problem> {
+    let missing = || Problem::not_found("transaction");
+    let known = web.store.transaction(&id).await?.filter(|row| !row.removed).ok_or_else(missing)?;
+    let mut annotation = known.annotation.unwrap_or_default();
+    if let Some(category) = body.category {
+        annotation.category = category;
+    }
+    if let Some(note) = body.note {
+        annotation.note = note;
+    }
+    if let Some(tags) = body.tags {
+        annotation.tags = tags;
+    }
+    let fits = |text: &str, most: usize| (1..=most).contains(&text.chars().count());
+    let mut faults = Vec::new();
+    if annotation.category.as_ref().is_some_and(|text| !fits(text, CATEGORY_CHARS)) {
+        let detail = format!("must have 1 to {CATEGORY_CHARS} characters");
+        faults.push(FieldFault::new("/category", detail));
+    }
+    if annotation.note.as_ref().is_some_and(|text| !fits(text, NOTE_CHARS)) {
+        let detail = format!("must have 1 to {NOTE_CHARS} characters");
+        faults.push(FieldFault::new("/note", detail));
+    }
+    if annotation.tags.len() > TAGS || annotation.tags.iter().any(|tag| !fits(tag, TAG_CHARS)) {
+        let detail = format!("must be at most {TAGS} tags of 1 to {TAG_CHARS} characters");
+        faults.push(FieldFault::new("/tags", detail));
+    }
+    if !faults.is_empty() {
+        return Err(Problem::fields(faults));
+    }
+    Ok(axum::Json(web.store.annotate(&id, annotation).await?.ok_or_else(missing)?))
+}
+
+/// Every version of a transaction.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct HistoryView {
+    /// As the feed told of it, oldest first; `seq` is 0 where it has not been numbered yet.
+    data: Vec<Change>,
+}
+
+/// Tells what happened to a transaction: every version of it.
+#[utoipa::path(
+    get, path = "/v1/transactions/{id}/history", tag = "transactions",
+    operation_id = "get_transaction_history",
+    params(("id" = String, Path, description = "Our id of the transaction")),
+    responses((status = 200, body = HistoryView), (status = 404, body = ProblemDocument)),
+)]
+pub(crate) async fn history(
+    _: Caller,
+    State(web): State<Web>,
+    Path(id): Path<String>,
+) -> Result<axum::Json<HistoryView>, Problem> {
+    let data = web.store.history_of(&id).await?;
+    if data.is_empty() {
+        return Err(Problem::not_found("transaction"));
+    }
+    Ok(axum::Json(HistoryView { data }))
 }

@@ -2,17 +2,17 @@
 
 use askama::Template;
 use axum::extract::{Path, Query, State};
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use jiff::Timestamp;
 use model::{Account, Balance, Category, Direction, EndUser, Item, Transaction};
 use serde::Deserialize;
-use store::{ChangeFilter, ItemFilter, TransactionFilter, TransactionPlace, WorkKind};
+use store::{ChangeFilter, ItemFilter, TransactionFilter, TransactionPlace};
 
 use super::overview::ItemRow;
 use super::render::{Frame, page};
-use super::session::{NoFields, Operator, Signed};
+use super::session::Operator;
 use super::words::{Age, grouped, signed};
 use crate::problem::Problem;
 use crate::state::Web;
@@ -280,17 +280,4 @@ pub(super) async fn news(
     };
     let count = web.store.changes(query.since, &filter, NEWS_COUNTED).await?.len();
     Ok(page(&NewsPart { id: end_user.id.into(), since: query.since, count }))
-}
-
-/// Pulls what Plaid has for one Item.
-pub(super) async fn sync(
-    State(web): State<Web>,
-    Path(id): Path<String>,
-    Signed(_, NoFields {}): Signed<NoFields>,
-) -> Result<Response, Problem> {
-    let item = web.item(&id).await?;
-    if item.status.is_live() {
-        web.store.poke(WorkKind::Sync, item.key.as_str(), true).await?;
-    }
-    Ok(Redirect::to(&format!("/end-users/{}", item.end_user_key)).into_response())
 }

@@ -4,6 +4,7 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
+use model::Stream;
 use plaid::{Check, Credentials, check_credentials};
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -127,7 +128,7 @@ pub(super) async fn create(
         let faults = field_faults(&checks);
         return Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &again(faults, checks)));
     }
-    let integration = save(&web, connection, secret).await?;
+    let integration = save(&web, connection, secret, Stream::USUAL.to_vec()).await?;
     Ok(Redirect::to(&format!("/integrations/{}", integration.id)).into_response())
 }
 

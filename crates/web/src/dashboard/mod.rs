@@ -5,6 +5,7 @@ mod api_keys;
 mod assets;
 mod end_users;
 mod integrations;
+mod items;
 mod overview;
 mod render;
 mod session;
@@ -38,7 +39,10 @@ pub(crate) fn router() -> Router<Web> {
         .route("/end-users", get(end_users::list))
         .route("/end-users/{id}", get(end_users::show))
         .route("/end-users/{id}/news", get(end_users::news))
-        .route("/items/{id}/sync", post(end_users::sync))
+        .route("/items/{id}", get(items::show))
+        .route("/items/{id}/sync", post(items::sync))
+        .route("/items/{id}/resync", post(items::resync))
+        .route("/items/{id}/repair", post(items::repair))
         .route("/api-keys", get(api_keys::list).post(api_keys::create))
         .route("/api-keys/{id}/revoke", post(api_keys::revoke))
         .route("/assets/{*path}", get(assets::asset))

@@ -9,14 +9,21 @@ use store::ItemFilter;
 
 use super::render::{Frame, page};
 use super::session::Operator;
-use super::words::{Age, Badge, advice, count, history, item_badge};
+use super::words::{Age, Badge, count, history, item_badge};
 use crate::problem::Problem;
 use crate::state::Web;
 
 /// Items shown; more are reached through their end users.
 const SHOWN: i64 = 200;
 /// States in which a person has to look.
-const NEEDS_A_PERSON: [ItemStatus; 2] = [ItemStatus::LoginRequired, ItemStatus::Erroring];
+const NEEDS_A_PERSON: [ItemStatus; 6] = [
+    ItemStatus::LoginRequired,
+    ItemStatus::PendingDisconnect,
+    ItemStatus::Expiring,
+    ItemStatus::AccountRevoked,
+    ItemStatus::Revoked,
+    ItemStatus::Erroring,
+];
 
 /// An Item as a row.
 pub(super) struct ItemRow {
@@ -32,17 +39,19 @@ pub(super) struct ItemRow {
     pub(super) webhook: Age,
     pub(super) history: String,
     pub(super) is_live: bool,
+    needs_a_person: bool,
 }
 
 impl ItemRow {
     pub(super) fn of(item: Item, now: Timestamp) -> Self {
         Self {
             badge: item_badge(&item),
-            advice: advice(&item),
+            advice: item.status().what_to_do(),
             history: history(&item),
             synced: Age::or_never(item.last_success_at, now),
             webhook: Age::or_never(item.last_webhook_at, now),
-            is_live: item.status.is_live(),
+            is_live: item.status().is_live(),
+            needs_a_person: NEEDS_A_PERSON.contains(&item.status()),
             id: item.key.into(),
             bank: item
                 .institution_name
@@ -79,7 +88,7 @@ pub(super) async fn show(operator: Operator, State(web): State<Web>) -> Result<R
     for status in NEEDS_A_PERSON {
         needs.extend(rows(ItemFilter { status: Some(status), ..ItemFilter::default() }).await?);
     }
-    let in_order = rows(ItemFilter::default()).await?.filter(|row| row.advice.is_none());
+    let in_order = rows(ItemFilter::default()).await?.filter(|row| !row.needs_a_person);
     let of = |status| summary.items.iter().find(|(s, _)| *s == status).map_or(0, |(_, n)| *n);
     let all: i64 = summary.items.iter().map(|(_, count)| count).sum();
     let broken: i64 = NEEDS_A_PERSON.into_iter().map(of).sum();

@@ -51,14 +51,21 @@ fn badge((class, shape): (&'static str, &'static str), word: &'static str) -> Ba
 }
 
 pub(super) fn item_badge(item: &Item) -> Badge {
-    match item.status {
+    match item.status() {
         ItemStatus::Waiting => badge(WAITING, "Waiting for the first sync"),
+        ItemStatus::CatchingUp => badge(WAITING, "Catching up"),
         ItemStatus::Healthy if item.history != History::Complete => {
             badge(WAITING, "Loading history")
         }
         ItemStatus::Healthy => badge(HEALTHY, "Healthy"),
+        ItemStatus::NewAccountsAvailable => badge(HEALTHY, "Healthy, new accounts at the bank"),
+        ItemStatus::AccountRevoked => badge(NEEDS_YOU, "An account was withdrawn"),
+        ItemStatus::Expiring => badge(NEEDS_YOU, "Consent ends soon"),
+        ItemStatus::PendingDisconnect => badge(NEEDS_YOU, "Will be disconnected"),
         ItemStatus::LoginRequired => badge(NEEDS_YOU, "Needs a new login"),
         ItemStatus::Erroring => badge(FAILED, "Failing"),
+        ItemStatus::Revoked => badge(FAILED, "Ended by the end user"),
+        ItemStatus::Disabled => badge(OFF, "Switched off"),
         ItemStatus::Removing => badge(WAITING, "Being removed"),
         ItemStatus::Removed => badge(OFF, "Removed"),
     }
@@ -72,14 +79,13 @@ pub(super) fn check_badge(state: CheckState) -> Badge {
     }
 }
 
-/// What a person can do about an Item, if anything.
-pub(super) fn advice(item: &Item) -> Option<&'static str> {
-    match item.status {
-        ItemStatus::LoginRequired => {
-            Some("Send the end user through Plaid Link in update mode with this Item's token.")
-        }
-        ItemStatus::Erroring => Some("It is tried again by itself; the reason is shown here."),
-        _ => None,
+/// The state of a stream of an Item; one that comes with every sync has none of its own.
+pub(super) fn stream_badge(state: Option<&str>, was_read: bool) -> Badge {
+    match state {
+        Some("failing") => badge(FAILED, "Failing"),
+        Some("lacking") => badge(OFF, "Not offered by this bank"),
+        _ if was_read => badge(HEALTHY, "Read"),
+        _ => badge(WAITING, "Waiting"),
     }
 }
 

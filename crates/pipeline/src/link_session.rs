@@ -1,0 +1,192 @@
+//! Looks after a visit of an end user to Link: sees that it finished, even when no webhook says so,
+//! and makes Items of the public tokens it brought. The intent to exchange is durable before Plaid is
+//! asked: an answer that is lost is told within a minute, never silently.
+
+use jiff::{SignedDuration, Timestamp};
+use plaid::{Client, Reaction};
+use secrecy::{ExposeSecret, SecretString};
+use store::{AccountTraits, Lease, LinkSecrets, LinkSession, NewLink, Store, VisitEnded};
+
+use crate::retry::soon;
+use crate::step::Failure;
+
+/// How often an open visit is looked at without a webhook: closely while the end user is likely
+/// to be there.
+const LOOK: SignedDuration = SignedDuration::from_secs(20);
+const LOOK_LATER: SignedDuration = SignedDuration::from_mins(5);
+const CLOSELY_FOR: SignedDuration = SignedDuration::from_mins(30);
+/// Plaid keeps what a visit brought for about six hours after the page has expired.
+const KEPT_AFTER_EXPIRY: SignedDuration = SignedDuration::from_hours(6);
+
+const ORPHANED: &str = "Plaid has spent the public token, but its answer with the access token was \
+    lost. The token cannot be asked for again: ask the end user to link the bank again.";
+
+/// Does what is due for a visit.
+pub(crate) async fn look_after(
+    store: &Store,
+    client: &Client,
+    lease: &Lease,
+    session: &LinkSession,
+    secrets: &LinkSecrets,
+) -> Result<(), Failure> {
+    match session.state.as_str() {
+        "open" => look(store, client, lease, session, secrets).await,
+        "finished" if session.item.is_some() && secrets.public_tokens.is_empty() => {
+            Ok(store.end_link_session(lease, session, "repaired", None).await?)
+        }
+        "finished" => exchange_all(store, client, lease, session, secrets).await,
+        "abandoned" => Ok(store.end_link_session(lease, session, "abandoned", None).await?),
+        _ => Ok(store.finish(lease, Timestamp::MAX).await?),
+    }
+}
+
+/// Asks Plaid what became of an open visit.
+async fn look(
+    store: &Store,
+    client: &Client,
+    lease: &Lease,
+    session: &LinkSession,
+    secrets: &LinkSecrets,
+) -> Result<(), Failure> {
+    let now = store.ambient().now();
+    let state = client.link_token_get(secrets.link_token.expose_secret()).await?;
+    let finished = state.link_sessions.iter().rev().find(|visit| visit.finished_at.is_some());
+    let Some(visit) = finished else {
+        let over = session.expires_at.saturating_add(KEPT_AFTER_EXPIRY).unwrap_or(now);
+        if now >= over {
+            return Ok(store.end_link_session(lease, session, "expired", None).await?);
+        }
+        let age = now.duration_since(session.created_at);
+        let pause = if age < CLOSELY_FOR { LOOK } else { LOOK_LATER };
+        return Ok(store.finish(lease, now.saturating_add(pause).unwrap_or(now)).await?);
+    };
+    let results = visit.results.iter().flat_map(|results| &results.item_add_results);
+    let mut public_tokens: Vec<String> =
+        results.map(|result| result.public_token.clone()).collect();
+    let older = visit.on_success.as_ref().and_then(|success| success.public_token.clone());
+    public_tokens.extend(older.filter(|token| !token.is_empty()));
+    public_tokens.sort();
+    public_tokens.dedup();
+    // In update mode the Item keeps its token, so there is nothing to exchange.
+    if session.item.is_some() {
+        public_tokens.clear();
+    }
+    let succeeded = visit.exit.is_none() && (visit.on_success.is_some() || visit.results.is_some());
+    let link_token = secrets.link_token.expose_secret().to_owned();
+    store.end_visit(&VisitEnded { link_token, public_tokens, succeeded }).await?;
+    Ok(store.finish(lease, Timestamp::MAX).await?)
+}
+
+async fn exchange_all(
+    store: &Store,
+    client: &Client,
+    lease: &Lease,
+    session: &LinkSession,
+    secrets: &LinkSecrets,
+) -> Result<(), Failure> {
+    if secrets.public_tokens.is_empty() {
+        let why = "Plaid says the visit succeeded, but it brought no new Item.";
+        return Ok(store.end_link_session(lease, session, "failed", Some(why)).await?);
+    }
+    if !session.exchanging
+        && let Some(item_id) = duplicate(store, client, session, secrets).await?
+    {
+        let why = format!(
+            "The end user has linked these accounts before, as Item {item_id}. Nothing was \
+             exchanged; send them a repair link of that Item instead."
+        );
+        return Ok(store.end_link_session(lease, session, "duplicate", Some(&why)).await?);
+    }
+    let was_exchanging = session.exchanging;
+    let exchange = store.begin_exchange(session, secrets).await?;
+    trial::crash_point("exchange.intended");
+    let Some(public_token) = secrets.public_tokens.first() else { return Ok(()) };
+    let made = match client.exchange(public_token.expose_secret()).await {
+        Ok(made) => made,
+        Err(error) if error.code() == Some("INVALID_PUBLIC_TOKEN") => {
+            let (state, why) = if was_exchanging {
+                ("orphaned", ORPHANED.to_owned())
+            } else {
+                ("failed", error.to_string())
+            };
+            return Ok(store.end_link_session(lease, session, state, Some(&why)).await?);
+        }
+        // An answer that was lost may have spent the token; the next try tells.
+        Err(error) => return Err(error.into()),
+    };
+    trial::crash_point("exchange.answered");
+    let access_token = SecretString::from(made.access_token);
+    let mut new = NewLink::new(
+        session.integration_id.clone(),
+        &made.item_id,
+        access_token.clone(),
+        &session.end_user_id,
+    );
+    new.exchange = Some(exchange);
+    describe(client, access_token, &mut new).await;
+    store.link(new).await?;
+    // More tokens of the same visit are exchanged in turn.
+    let again = store.ambient().now();
+    let next = if secrets.public_tokens.len() > 1 { again } else { Timestamp::MAX };
+    Ok(store.finish(lease, next).await?)
+}
+
+/// The institution of a new Item; without an answer the sync learns it later.
+async fn describe(client: &Client, access_token: SecretString, new: &mut NewLink) {
+    let token = plaid::AccessToken::stored(access_token);
+    let Ok(item) = client.item_get(&token).await else { return };
+    new.institution_name = item.institution_name;
+    new.institution_id = item.institution_id;
+    if let (None, Some(id)) = (&new.institution_name, &new.institution_id) {
+        new.institution_name = client.institution(id).await.ok().map(|found| found.name);
+    }
+}
+
+/// Plaid's id of a live Item of the same end user that has an account of this visit, found before
+/// anything is exchanged.
+async fn duplicate(
+    store: &Store,
+    client: &Client,
+    session: &LinkSession,
+    secrets: &LinkSecrets,
+) -> Result<Option<String>, Failure> {
+    let state = match client.link_token_get(secrets.link_token.expose_secret()).await {
+        Ok(state) => state,
+        // Without an answer the exchange goes on; a duplicate is still marked after the first sync.
+        Err(error) if error.reaction() != Reaction::Retry => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let results = state.link_sessions.iter().filter_map(|visit| visit.results.as_ref());
+    for result in results.flat_map(|results| &results.item_add_results) {
+        let Some(institution_id) = result.institution_id() else { continue };
+        let traits: Vec<AccountTraits> = result
+            .accounts
+            .iter()
+            .map(|account| AccountTraits {
+                persistent_account_id: account.persistent_account_id.clone(),
+                mask: account.mask.clone(),
+                name: account.name.clone().unwrap_or_default(),
+                subtype: account.subtype.clone(),
+            })
+            .collect();
+        let found = store
+            .find_duplicate(
+                session.integration_id.as_str(),
+                &session.end_user_id,
+                institution_id,
+                &traits,
+            )
+            .await?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+/// When to try again after a failure.
+pub(crate) fn again(lease: &Lease, store: &Store) -> Timestamp {
+    let now = store.ambient().now();
+    let longest = now.saturating_add(SignedDuration::from_secs(30)).unwrap_or(now);
+    soon(lease.attempts, store.ambient()).min(longest)
+}
