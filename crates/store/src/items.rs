@@ -81,12 +81,12 @@ declare! {
     TOKEN = "SELECT integration_id, access_token FROM items WHERE id = $1";
     ADVANCE_CURSOR = "UPDATE items SET cursor = $3 WHERE id = $1 AND cursor = $2 \
          AND status NOT IN ('removing', 'removed', 'revoked', 'disabled')";
-    PROGRESS = "SELECT history_since, last_success_at FROM items WHERE id = $1";
+    PROGRESS = "SELECT history, history_since, last_success_at FROM items WHERE id = $1";
     NOTE_SUCCESS =
         "UPDATE items SET history = $2, history_since = $3, last_attempt_at = $4, \
             last_success_at = $5, bank_updated_at = COALESCE($6, bank_updated_at), \
             bank_failed_at = COALESCE($7, bank_failed_at), \
-            rewalk = CASE WHEN CAST($8 AS BIGINT) = 1 THEN 0 ELSE rewalk END WHERE id = $1";
+            rewalk = COALESCE($8, rewalk) WHERE id = $1";
     NOTE_ATTEMPT = "UPDATE items SET last_attempt_at = $2 WHERE id = $1";
     WANT_REWALK = "UPDATE items SET rewalk = 1 WHERE id = $1";
     BEGIN_REMOVAL = "UPDATE items SET erase = $2 WHERE id = $1";
@@ -525,6 +525,7 @@ pub(crate) async fn advance_cursor(
 /// What an Item had before an update.
 pub(crate) struct Progress {
     pub(crate) never_synced: bool,
+    pub(crate) history: History,
     pub(crate) history_since: Option<String>,
 }
 
@@ -535,6 +536,7 @@ pub(crate) async fn progress(connection: &mut Connected, item: &str) -> Result<P
     let history_since: Option<String> = row.try_get("history_since")?;
     Ok(Progress {
         never_synced: last_success.is_none(),
+        history: History::from_name(&row.try_get::<String, _>("history")?),
         history_since: history_since.filter(|date| !date.is_empty()),
     })
 }
@@ -544,9 +546,12 @@ pub(crate) async fn note_success(
     connection: &mut Connected,
     item: &str,
     update: &Update,
+    reconciled: bool,
     since: Option<String>,
     now: Timestamp,
 ) -> Result<(), Error> {
+    // A walk that proved nothing about what is absent is made again once Plaid has more.
+    let rewalk = update.full_walk.then_some(i64::from(!reconciled));
     let (updated, failed) = update.bank_times.unwrap_or_default();
     sqlx::query(NOTE_SUCCESS)
         .bind(item.to_owned())
@@ -556,7 +561,7 @@ pub(crate) async fn note_success(
         .bind(now.as_microsecond())
         .bind(updated.map(Timestamp::as_microsecond))
         .bind(failed.map(Timestamp::as_microsecond))
-        .bind(i64::from(update.full_walk))
+        .bind(rewalk)
         .execute(connection)
         .await?;
     Ok(())

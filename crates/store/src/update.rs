@@ -15,6 +15,7 @@ use crate::db::Connected;
 use crate::error::Error;
 use crate::feed_writer::FeedWriter;
 use crate::item_streams::Reading;
+use crate::items::Progress;
 use crate::records::RecordSeal;
 use crate::seal::DataKey;
 use crate::syncs::{self, SyncRecord};
@@ -105,6 +106,8 @@ impl Store {
             .write(move |connection| {
                 Box::pin(async move {
                     let mut application = Application {
+                        before: items::progress(connection, update.item.as_str()).await?,
+                        reconciled: false,
                         feed: FeedWriter::open(connection, update.item.as_str()).await?,
                         data_key: data_key.as_ref(),
                         ambient: &ambient,
@@ -126,6 +129,10 @@ impl Store {
 /// An update on its way into the tables.
 struct Application<'a> {
     feed: FeedWriter,
+    /// What the Item had before.
+    before: Progress,
+    /// Whether the pages prove what is absent.
+    reconciled: bool,
     data_key: Option<&'a DataKey>,
     ambient: &'a Ambient,
     applied: Applied,
@@ -140,8 +147,9 @@ impl Application<'_> {
         let item = update.item.as_str();
         items::advance_cursor(connection, item, &update.from_cursor, &update.cursor).await?;
         trial::crash_point("update.cursor_written");
-        let reconciles = update.full_walk && update.history == History::Complete;
-        let mut absent: HashSet<String> = match reconciles {
+        // A walk over less history than is known here proves nothing about the rest.
+        self.reconciled = update.full_walk && update.history >= self.before.history;
+        let mut absent: HashSet<String> = match self.reconciled {
             true => transactions::live_ids(connection, item).await?.into_iter().collect(),
             false => HashSet::new(),
         };
@@ -218,9 +226,8 @@ impl Application<'_> {
     ) -> Result<Applied, Error> {
         trial::crash_point("update.rows_written");
         let (item, now) = (update.item.to_string(), self.ambient.now());
-        let before = items::progress(connection, &item).await?;
         if update.history == History::Complete {
-            if before.never_synced {
+            if self.before.never_synced {
                 duplicates::mark(connection, &item).await?;
             }
             duplicates::replace(connection, &mut self.feed, self.ambient).await?;
@@ -231,7 +238,8 @@ impl Application<'_> {
         let since = match update.full_walk {
             true => transactions::oldest(connection, &item).await?,
             false => {
-                before.history_since.into_iter().chain(self.oldest.map(|d| d.to_string())).min()
+                let oldest = self.oldest.map(|date| date.to_string());
+                self.before.history_since.into_iter().chain(oldest).min()
             }
         };
         let event = match &update.trouble {
@@ -240,7 +248,7 @@ impl Application<'_> {
         };
         let detail = update.trouble.as_ref().map(|(_, detail)| detail.as_str());
         life::happen(connection, &item, &event, detail, self.ambient).await?;
-        items::note_success(connection, &item, &update, since, now).await?;
+        items::note_success(connection, &item, &update, self.reconciled, since, now).await?;
         if self.applied != Applied::default() {
             outbox::gather(connection, &end_user, now).await?;
         }

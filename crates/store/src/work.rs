@@ -29,6 +29,11 @@ declare! {
             WHERE kind = $1 AND due_at <= $2 AND not_before <= $2 AND lease_until <= $2 \
                 AND attempts <= $5 ORDER BY due_at LIMIT 1) \
          RETURNING subject, fence, attempts";
+    /// Whether there is anything to claim: asked of the readers first, so that workers who wake for
+    /// nothing do not hold up the writer.
+    IS_CLAIMABLE =
+        "SELECT 1 FROM work WHERE kind = $1 AND due_at <= $2 AND not_before <= $2 \
+            AND lease_until <= $2 AND attempts <= $3 LIMIT 1";
     RENEW = "UPDATE work SET lease_until = $4 WHERE kind = $1 AND subject = $2 AND fence = $3 \
          AND lease_owner IS NOT NULL";
     FINISH =
@@ -123,6 +128,11 @@ impl Store {
         lasts: SignedDuration,
     ) -> Result<Option<Lease>, Error> {
         let now = self.ambient.now();
+        let claimable = sqlx::query(IS_CLAIMABLE).bind(kind.as_str()).bind(now.as_microsecond());
+        let claimable = claimable.bind(most_attempts).fetch_optional(self.db.readers()).await?;
+        if claimable.is_none() {
+            return Ok(None);
+        }
         let until = now.saturating_add(lasts).unwrap_or(now).as_microsecond();
         let owner = owner.to_owned();
         self.db

@@ -2,13 +2,19 @@
 //! a folder of its own, all on free ports. Helpers panic when the world is not as it should be.
 
 mod bank;
+mod chance;
+mod faulty_memory;
 mod key_server;
 mod postgres;
+mod simulated_bank;
+mod simulation;
 mod surroundings;
 mod world;
 
 pub use bank::{Bank, CLIENT_ID, Linked, SECRET};
+pub use chance::Chance;
 pub use key_server::KeyServer;
 pub use postgres::Postgres;
+pub use simulation::{Life, Simulation};
 pub use surroundings::{ambient, http_client, now};
 pub use world::{World, master_key, open_store};

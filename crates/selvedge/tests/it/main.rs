@@ -15,6 +15,7 @@ mod identity;
 mod outside;
 mod process;
 mod secrets;
+mod simulation;
 mod source;
 mod start;
 mod story;

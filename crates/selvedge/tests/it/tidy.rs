@@ -8,16 +8,20 @@ use std::path::{Path, PathBuf};
 use crate::process::root;
 
 /// What each crate may import of ours (ARCHITECTURE.md).
-const MAY_IMPORT: [(&str, &[&str]); 9] = [
+const MAY_IMPORT: [(&str, &[&str]); 10] = [
+    ("trial", &[]),
     ("model", &[]),
-    ("plaid", &["model"]),
-    ("store", &["model"]),
+    ("plaid", &["model", "trial"]),
+    ("store", &["model", "trial"]),
     ("destinations", &["model"]),
-    ("pipeline", &["destinations", "model", "plaid", "store"]),
-    ("web", &["model", "plaid", "store"]),
+    ("pipeline", &["destinations", "model", "plaid", "store", "trial"]),
+    ("web", &["model", "plaid", "store", "trial"]),
     ("emulator", &[]),
     ("selvedge", &["destinations", "emulator", "model", "pipeline", "plaid", "store", "web"]),
-    ("testkit", &["destinations", "emulator", "model", "pipeline", "plaid", "store", "web"]),
+    (
+        "testkit",
+        &["destinations", "emulator", "model", "pipeline", "plaid", "store", "trial", "web"],
+    ),
 ];
 
 /// Names that say nothing.
