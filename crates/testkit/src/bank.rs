@@ -66,8 +66,19 @@ impl Bank {
         answer
     }
 
-    /// Makes an Item of a sandbox user.
+    /// Makes an Item of a sandbox user with transactions.
     pub async fn link(&self, username: &str, webhook: Option<&str>) -> Linked {
+        self.link_at("ins_109508", username, &["transactions"], webhook).await
+    }
+
+    /// Makes an Item of a sandbox user at an institution, with these products.
+    pub async fn link_at(
+        &self,
+        institution_id: &str,
+        username: &str,
+        products: &[&str],
+        webhook: Option<&str>,
+    ) -> Linked {
         let mut options = json!({
             "override_username": username, "transactions": { "days_requested": 730 },
         });
@@ -75,7 +86,7 @@ impl Bank {
             options["webhook"] = json!(webhook);
         }
         let create = json!({
-            "institution_id": "ins_109508", "initial_products": ["transactions"],
+            "institution_id": institution_id, "initial_products": products,
             "options": options,
         });
         let made = self.call("/sandbox/public_token/create", create).await;
@@ -93,6 +104,35 @@ impl Bank {
     /// Steps the bank's time.
     pub async fn advance(&self, days: i64) {
         self.control("advance", &json!({ "days": days })).await;
+    }
+
+    /// Does something to an Item, as a person at the bank or at Plaid would.
+    pub async fn act(&self, item: &Linked, action: &str, account_id: Option<&str>) {
+        let mut act = json!({ "action": action, "item_id": item.item_id });
+        if let Some(account_id) = account_id {
+            act["account_id"] = json!(account_id);
+        }
+        self.control("act", &act).await;
+    }
+
+    /// Goes through a hosted page of Link as an end user would, to the end.
+    pub async fn visit(&self, url: &str, institution_id: &str, username: &str) {
+        let step = async |fields: &[(&str, &str)]| {
+            let answer = self.http.post(url).form(fields).send().await.expect("an answer");
+            answer.text().await.expect("a page")
+        };
+        self.http.get(url).send().await.expect("the page opens");
+        step(&[("step", "pick"), ("institution_id", institution_id)]).await;
+        let sign_in = [("step", "sign_in"), ("username", username), ("password", "pass_good")];
+        let page = step(&sign_in).await;
+        let indices: Vec<&str> = page
+            .split("name=\"account\"")
+            .skip(1)
+            .filter_map(|part| part.split("value=\"").nth(1)?.split('"').next())
+            .collect();
+        let mut choice = vec![("step", "choose")];
+        choice.extend(indices.into_iter().map(|index| ("account", index)));
+        step(&choice).await;
     }
 
     /// Adds a fault.

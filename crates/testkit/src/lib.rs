@@ -8,6 +8,7 @@ mod key_server;
 mod postgres;
 mod simulated_bank;
 mod simulation;
+mod subscriber;
 mod surroundings;
 mod world;
 
@@ -16,5 +17,6 @@ pub use chance::Chance;
 pub use key_server::KeyServer;
 pub use postgres::Postgres;
 pub use simulation::{Life, Simulation};
+pub use subscriber::{Notice, Subscriber};
 pub use surroundings::{ambient, http_client, now};
 pub use world::{World, master_key, open_store};
