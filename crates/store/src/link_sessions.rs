@@ -59,11 +59,13 @@ declare! {
         "UPDATE link_sessions SET orphan_item_id = $2, updated_at = $3 WHERE id = \
             (SELECT id FROM link_sessions WHERE integration_id = $1 AND state = 'orphaned' \
                 AND orphan_item_id IS NULL ORDER BY id LIMIT 1)";
-    /// An Item that webhooks speak of, that is not linked, since the exchange began.
+    /// An Item that webhooks have spoken of since the visit began, that is not linked and was not
+    /// named for another visit.
     UNKNOWN_ITEM =
         "SELECT w.item_id FROM webhook_events w WHERE w.integration_id = $1 \
          AND w.received_at >= $2 AND w.item_id IS NOT NULL \
          AND NOT EXISTS (SELECT 1 FROM items i WHERE i.item_id = w.item_id) \
+         AND NOT EXISTS (SELECT 1 FROM link_sessions l WHERE l.orphan_item_id = w.item_id) \
          ORDER BY w.received_at LIMIT 1";
 }
 
@@ -386,7 +388,7 @@ async fn end(
     let mut orphan: Option<String> = None;
     if state == "orphaned" {
         let find = sqlx::query(UNKNOWN_ITEM).bind(integration.to_owned());
-        let find = find.bind(session.updated_at.as_microsecond());
+        let find = find.bind(session.created_at.as_microsecond());
         let row = find.fetch_optional(&mut *connection).await?;
         orphan = row.map(|row| row.try_get(0)).transpose()?;
         let data = json!({

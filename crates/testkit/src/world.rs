@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use web::{Web, WebSettings};
 
 use crate::bank::{Bank, CLIENT_ID, Linked, SECRET};
+use crate::oracle::Evidence;
 use crate::surroundings::{ambient, http_client};
 
 /// How long a test waits for something that must come.
@@ -169,6 +170,13 @@ impl World {
         .await;
     }
 
+    /// Waits until all is quiet, then lets the oracle judge; panics if a promise is broken.
+    pub async fn assert_sound(&self) {
+        self.agree().await;
+        let violations = Evidence::of(&self.store, &self.bank).violations().await;
+        assert!(violations.is_empty(), "{violations:#?}");
+    }
+
     /// The state that replaying the feed from zero gives.
     pub async fn replayed(&self) -> BTreeMap<String, Value> {
         while self.store.number_changes().await.expect("numbers") > 0 {}
@@ -211,7 +219,7 @@ pub(crate) async fn replay(store: &Store) -> BTreeMap<String, Value> {
     by_id.into_values().collect()
 }
 
-fn facts(row: &model::Transaction) -> Value {
+pub(crate) fn facts(row: &model::Transaction) -> Value {
     let (amount, _) = Money::parse(&row.amount, Currency::iso(&row.currency)).expect("an amount");
     json!([
         row.account_id,

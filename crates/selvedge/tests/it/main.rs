@@ -5,6 +5,7 @@
 mod api;
 mod client;
 mod crash;
+mod crash_points;
 mod demo;
 mod documents;
 mod durable;

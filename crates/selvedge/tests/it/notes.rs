@@ -69,7 +69,7 @@ async fn notes_outlive_posting_and_a_full_walk() {
     let all = transactions(&world, "&view=history").await;
     assert!(all.iter().any(|row| row["removed"] == true) || all.len() == rows.len());
     assert!(transactions(&world, "&view=posted").await.iter().all(|row| row["pending"] == false));
-    assert_eq!(world.replayed().await, world.bank.ledger().await);
+    world.assert_sound().await;
     world.stop().await;
 }
 

@@ -41,16 +41,24 @@ pub(crate) struct Running {
 
 impl Running {
     /// Starts it; its standard error goes to the file, if one is given.
-    pub(crate) fn start(mut command: Command, log: Option<&Path>) -> Self {
+    pub(crate) fn start(command: Command, log: Option<&Path>) -> Self {
+        Self::try_start(command, log).expect("a ready line")
+    }
+
+    /// The same, or nothing if it ends before it is ready.
+    pub(crate) fn try_start(mut command: Command, log: Option<&Path>) -> Option<Self> {
         let errors = log.map_or_else(Stdio::null, |path| {
             std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap().into()
         });
         let mut child = command.stdout(Stdio::piped()).stderr(errors).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let ready: Value = serde_json::from_str(&line).expect("a ready line");
+        let Ok(ready) = serde_json::from_str::<Value>(&line) else {
+            child.wait().unwrap();
+            return None;
+        };
         assert_eq!(ready["ready"], true);
-        Self { child, url: ready["url"].as_str().unwrap().to_owned() }
+        Some(Self { child, url: ready["url"].as_str().unwrap().to_owned() })
     }
 
     /// `selvedge serve` on a free port with its data in a folder.
