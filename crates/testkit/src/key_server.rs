@@ -1,19 +1,24 @@
-//! A Plaid that only has webhook keys, and the means to sign with them: for forging.
+//! A Plaid that has webhook keys and the means to sign with them, for forging and for storms; whatever
+//! else it is asked it passes on to a bank.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+
+use crate::surroundings::http_client;
 
 /// Id of the live key.
 const LIVE: &str = "11111111-1111-4111-8111-111111111111";
@@ -26,6 +31,7 @@ pub struct KeyServer {
     pub url: String,
     pair: EcdsaKeyPair,
     look_ups: Arc<AtomicUsize>,
+    bank: Arc<OnceLock<String>>,
 }
 
 #[derive(Clone)]
@@ -33,6 +39,8 @@ struct Served {
     x: String,
     y: String,
     look_ups: Arc<AtomicUsize>,
+    bank: Arc<OnceLock<String>>,
+    http: reqwest::Client,
 }
 
 impl KeyServer {
@@ -41,18 +49,27 @@ impl KeyServer {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a key");
         let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
         let look_ups = Arc::new(AtomicUsize::new(0));
+        let bank = Arc::new(OnceLock::new());
         let served = Served {
             x: BASE64URL.encode(x),
             y: BASE64URL.encode(y),
             look_ups: Arc::clone(&look_ups),
+            bank: Arc::clone(&bank),
+            http: http_client(),
         };
-        let router = Router::new().route("/webhook_verification_key/get", post(key));
+        let router =
+            Router::new().route("/webhook_verification_key/get", post(key)).fallback(pass_on);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         tokio::spawn(async move {
             axum::serve(listener, router.with_state(served)).await.expect("a server");
         });
-        Self { url, pair, look_ups }
+        Self { url, pair, look_ups, bank }
+    }
+
+    /// Passes on to this bank from now on.
+    pub fn stand_before(&self, bank_url: &str) {
+        self.bank.set(bank_url.to_owned()).expect("one bank");
     }
 
     /// Id of the live key.
@@ -107,4 +124,25 @@ async fn key(State(served): State<Served>, Json(body): Json<Value>) -> (StatusCo
         "x": served.x, "y": served.y, "created_at": 1_600_000_000, "expired_at": expired_at,
     });
     (StatusCode::OK, Json(json!({ "key": key, "request_id": "abcdefghijklmno" })))
+}
+
+async fn pass_on(
+    State(served): State<Served>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let Some(bank) = served.bank.get() else { return StatusCode::NOT_FOUND.into_response() };
+    let request = served.http.post(format!("{bank}{}", uri.path())).body(body);
+    let passed = headers.into_iter().filter_map(|(name, value)| Some((name?, value)));
+    let passed = passed.filter(|(name, _)| name.as_str().starts_with("plaid-"));
+    let request = passed.fold(request, |request, (name, value)| request.header(name, value));
+    match request.header("content-type", "application/json").send().await {
+        Ok(answer) => {
+            let status = answer.status();
+            let body = answer.bytes().await.unwrap_or_default();
+            (status, body).into_response()
+        }
+        Err(_) => StatusCode::BAD_GATEWAY.into_response(),
+    }
 }

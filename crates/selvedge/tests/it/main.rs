@@ -22,6 +22,7 @@ mod secrets;
 mod simulation;
 mod source;
 mod start;
+mod storm;
 mod story;
 mod streams;
 mod tidy;

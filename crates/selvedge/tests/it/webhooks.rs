@@ -177,7 +177,8 @@ async fn forged_webhooks_are_never_believed() {
 async fn a_flood_of_invented_keys_does_not_reach_plaid() {
     let forge = Forge::open().await;
     assert_eq!(forge.send(&[&forge.good()], &forge.body).await.0, 200);
-    for number in 0..200 {
+    let flood = std::env::var("SELVEDGE_FLOOD").ok().and_then(|n| n.parse().ok()).unwrap_or(200);
+    for number in 0..flood {
         let token = forge.keys.token(&format!("flood-{number}"), &forge.body, now().as_second());
         let (status, _) = forge.send(&[&token], &forge.body).await;
         assert!(status == 401 || status == 503, "{status}");
