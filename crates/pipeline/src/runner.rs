@@ -200,7 +200,7 @@ impl Worker {
         let next = self.store.next_due(self.kind, self.most_attempts).await;
         let due = next.ok().flatten().map_or(latest, |due| due.min(latest));
         let pause = Duration::try_from(due.duration_since(now)).unwrap_or_default();
-        let _woken = tokio::time::timeout(pause, self.store.news().work()).await;
+        let _woken = tokio::time::timeout(pause, self.store.news().work(self.kind)).await;
     }
 
     /// Does one piece of work in a task of its own, so that a fault in it ends neither the worker nor

@@ -64,6 +64,14 @@ impl KeyCache {
         }
     }
 
+    /// A key that is known and recent: what all webhooks but the first of a day need.
+    pub fn known(&self, base_url: &BaseUrl, key_id: &str, now: Timestamp) -> Option<Jwk> {
+        let id = (base_url.clone(), key_id.to_owned());
+        let entries = self.lock();
+        let (key, at) = entries.get(&id)?;
+        key.clone().filter(|_| now.duration_since(*at) < REFETCH_AFTER)
+    }
+
     /// The key of this id. The second part is a record to keep, if Plaid was asked.
     pub async fn key(
         &self,

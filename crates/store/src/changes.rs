@@ -16,6 +16,7 @@ use crate::integrations::parsed;
 use crate::records::{RecordSeal, Version, remains};
 use crate::seal::DataKey;
 use crate::statement::declare;
+use crate::work::WorkKind;
 
 declare! {
     HEAD = "SELECT last_seq FROM feed_head WHERE id = 1";
@@ -58,23 +59,34 @@ const NUMBERED_AT_ONCE: i64 = 5_000;
 /// Wakes those who wait: for work, or for changes.
 #[derive(Clone)]
 pub struct ChangeWatch {
-    work: Arc<Notify>,
+    /// One for each kind of work, so that a storm of webhooks wakes nobody else.
+    work: Arc<[Notify; WorkKind::ALL.len()]>,
     written: Arc<Notify>,
     head: watch::Sender<i64>,
 }
 
 impl Default for ChangeWatch {
     fn default() -> Self {
-        Self { work: Arc::default(), written: Arc::default(), head: watch::Sender::new(0) }
+        Self {
+            work: Arc::new(WorkKind::ALL.map(|_| Notify::new())),
+            written: Arc::default(),
+            head: watch::Sender::new(0),
+        }
     }
 }
 
 impl ChangeWatch {
+    /// Work of any kind, or changes.
     pub(crate) fn announce_work(&self) {
-        // Those who wait now wake; one who is about to wait will not.
-        self.work.notify_waiters();
-        self.work.notify_one();
+        for kind in WorkKind::ALL {
+            self.announce(kind);
+        }
         self.written.notify_one();
+    }
+
+    /// One piece of work of a kind: one worker wakes for it, or the next one does not wait.
+    pub(crate) fn announce(&self, kind: WorkKind) {
+        self.work[kind as usize].notify_one();
     }
 
     fn announce_head(&self, head: i64) {
@@ -90,9 +102,9 @@ impl ChangeWatch {
         self.head.subscribe()
     }
 
-    /// Returns when something may have to be done.
-    pub async fn work(&self) {
-        self.work.notified().await;
+    /// Returns when something of a kind may have to be done.
+    pub async fn work(&self, kind: WorkKind) {
+        self.work[kind as usize].notified().await;
     }
 
     /// Returns when changes may have been written that have no number yet.

@@ -28,9 +28,9 @@ const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 /// Readers at a time.
 const READERS: u32 = 4;
 /// Writes that may wait before callers are held back.
-const WAITING_WRITES: usize = 1_024;
+const WAITING_WRITES: usize = 4_096;
 /// Writes that share a commit, so that none waits for ever.
-const SHARED_COMMIT: usize = 64;
+const SHARED_COMMIT: usize = 256;
 
 /// `FULL` syncs the log at every commit: what was acknowledged survives a loss of power. The cache
 /// is in KiB when negative; a busy database (an administrative command) is waited for 10 s.

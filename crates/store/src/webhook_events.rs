@@ -18,18 +18,18 @@ declare! {
         "INSERT INTO webhook_events (integration_id, body_hash, issued_at, received_at, \
             webhook_type, webhook_code, item_id, news) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
          ON CONFLICT (integration_id, body_hash, issued_at) DO NOTHING";
-    FIND_ITEM =
-        "SELECT id FROM items WHERE item_id = $1 AND integration_id = $2 \
-         AND status <> 'removing' AND status <> 'removed'";
+    /// Finds the Item and notes the time of the webhook in one.
+    NOTE_ITEM =
+        "UPDATE items SET last_webhook_at = $3 WHERE item_id = $1 AND integration_id = $2 \
+         AND status <> 'removing' AND status <> 'removed' RETURNING id";
     EARLY =
         "SELECT news FROM webhook_events WHERE item_id = $1 AND integration_id = $2 \
          ORDER BY issued_at, received_at";
-    /// An Item whose last sync began before a webhook of that second could count on it.
-    FIND_ITEM_NOT_SYNCED_SINCE =
-        "SELECT id FROM items WHERE item_id = $1 AND integration_id = $2 \
+    /// The same, of an Item whose last sync began before a webhook of that second could count on it.
+    NOTE_ITEM_NOT_SYNCED_SINCE =
+        "UPDATE items SET last_webhook_at = $3 WHERE item_id = $1 AND integration_id = $2 \
          AND status <> 'removing' AND status <> 'removed' \
-         AND (last_attempt_at IS NULL OR last_attempt_at < $3)";
-    NOTE_ITEM = "UPDATE items SET last_webhook_at = $2 WHERE id = $1";
+         AND (last_attempt_at IS NULL OR last_attempt_at < $4) RETURNING id";
     FORGET = "DELETE FROM webhook_events WHERE received_at < $1";
     KEEP_KEY =
         "INSERT INTO webhook_keys (base_url, key_id, jwk, fetched_at) VALUES ($1, $2, $3, $4) \
@@ -83,13 +83,18 @@ impl Store {
             Some(visit) => self.seal_visit(visit).await?,
             None => None,
         };
+        let only_a_hint = event.news.event.is_none() && event.link.is_none();
         let is_new = self
             .db
             .write(move |connection| {
                 Box::pin(async move { record(connection, event, visit, &ambient).await })
             })
             .await?;
-        self.news.announce_work();
+        if only_a_hint {
+            self.news.announce(WorkKind::Sync);
+        } else {
+            self.news.announce_work();
+        }
         Ok(is_new)
     }
 
@@ -162,14 +167,17 @@ async fn record(
         link_sessions::visit_ended(connection, visit, now).await?;
     }
     let Some(item_id) = event.item_id else { return Ok(is_new) };
-    let find = if is_new {
-        sqlx::query(FIND_ITEM).bind(item_id.clone()).bind(event.integration_id.clone())
+    let about = |sql| {
+        let query = sqlx::query(sql).bind(item_id.clone()).bind(event.integration_id.clone());
+        query.bind(now.as_microsecond())
+    };
+    let note = if is_new {
+        about(NOTE_ITEM)
     } else {
         let next_second = event.issued_at.saturating_add(1).saturating_mul(1_000_000);
-        let find = sqlx::query(FIND_ITEM_NOT_SYNCED_SINCE).bind(item_id.clone());
-        find.bind(event.integration_id.clone()).bind(next_second)
+        about(NOTE_ITEM_NOT_SYNCED_SINCE).bind(next_second)
     };
-    match find.fetch_optional(&mut *connection).await? {
+    match note.fetch_optional(&mut *connection).await? {
         Some(row) => {
             let item: String = row.try_get(0)?;
             take(connection, &item, &event.news, is_new, ambient).await?;
@@ -191,8 +199,6 @@ async fn take(
     ambient: &Ambient,
 ) -> Result<(), Error> {
     let now = ambient.now();
-    let note = sqlx::query(NOTE_ITEM).bind(item.to_owned()).bind(now.as_microsecond());
-    note.execute(&mut *connection).await?;
     item_streams::make_due(connection, item, &news.streams).await?;
     let event = news.event.as_ref().filter(|_| is_new);
     if let Some(event) = event {

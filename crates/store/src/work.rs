@@ -74,6 +74,9 @@ pub enum WorkKind {
 }
 
 impl WorkKind {
+    /// Every kind, in the order of their declaration.
+    pub const ALL: [Self; 4] = [Self::Sync, Self::Notify, Self::Deliver, Self::LinkSession];
+
     /// The name as stored.
     pub fn as_str(self) -> &'static str {
         match self {

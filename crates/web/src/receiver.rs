@@ -68,8 +68,12 @@ pub(crate) async fn receive(
 }
 
 async fn key(web: &Web, integration: &Integration, id: &str) -> Result<plaid::wire::Jwk, Problem> {
+    let now = web.ambient().now();
+    if let Some(known) = web.keys.known(&integration.base_url, id, now) {
+        return Ok(known);
+    }
     let client = web.client(integration).await?;
-    match web.keys.key(&client, id, web.ambient().now()).await {
+    match web.keys.key(&client, id, now).await {
         Ok((key, None)) => Ok(key),
         Ok((key, Some(fetched))) => {
             let kept = WebhookKey {
