@@ -21,5 +21,5 @@ mod sync_item;
 pub use deliver::{PublicAddresses, Sender};
 pub use memory::Memory;
 pub use read_balances::{BALANCES, read_balances};
-pub use runner::{Pipeline, Settings};
+pub use runner::{Pipeline, Settings, WORKERS};
 pub use step::{Ended, Failure, Rules, step};

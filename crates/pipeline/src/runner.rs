@@ -39,7 +39,7 @@ const COUNT_ITEMS_EVERY: Duration = Duration::from_secs(60);
 
 /// Workers of each kind. `most_attempts` keeps some of those that sync to Items whose last sync
 /// did not fail, so that Items behind dead banks never hold up the others.
-const WORKERS: [(WorkKind, i64, usize); 5] = [
+pub const WORKERS: [(WorkKind, i64, usize); 5] = [
     (WorkKind::Sync, 0, 4),
     (WorkKind::Sync, i64::MAX, 4),
     (WorkKind::Notify, i64::MAX, 1),

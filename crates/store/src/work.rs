@@ -51,10 +51,15 @@ declare! {
     STOP_LEASED = "DELETE FROM work WHERE kind = $1 AND subject = $2 AND fence = $3";
     /// A single process that starts owns every lease: whoever held one is gone.
     CLEAR_LEASES = "UPDATE work SET lease_owner = NULL, lease_until = 0 WHERE lease_until > 0";
+    /// Rows that are due but held back or held, of which there are few; else the first one to come.
     NEXT_DUE =
-        "SELECT MIN(CASE WHEN lease_until > due_at AND lease_until > not_before THEN lease_until \
-            WHEN due_at > not_before THEN due_at ELSE not_before END) FROM work \
-         WHERE kind = $1 AND attempts <= $2";
+        "SELECT MIN(at) FROM \
+            (SELECT MIN(CASE WHEN not_before > lease_until THEN not_before ELSE lease_until END) \
+                AS at FROM work WHERE kind = $1 AND due_at <= $3 AND attempts <= $2 \
+             UNION ALL \
+             SELECT at FROM (SELECT due_at AS at FROM work \
+                WHERE kind = $1 AND due_at > $3 AND attempts <= $2 ORDER BY due_at LIMIT 1) \
+                AS coming) AS next";
     IS_LEASED =
         "SELECT lease_until FROM work WHERE kind = $1 AND subject = $2 AND lease_owner IS NOT NULL";
     DUE_AT = "SELECT due_at FROM work WHERE kind = $1 AND subject = $2";
@@ -207,7 +212,8 @@ impl Store {
         kind: WorkKind,
         most_attempts: i64,
     ) -> Result<Option<Timestamp>, Error> {
-        let next = sqlx::query(NEXT_DUE).bind(kind.as_str()).bind(most_attempts);
+        let now = self.ambient.now().as_microsecond();
+        let next = sqlx::query(NEXT_DUE).bind(kind.as_str()).bind(most_attempts).bind(now);
         let row = next.fetch_one(self.db.readers()).await?;
         let micros: Option<i64> = row.try_get(0)?;
         Ok(micros.and_then(|micros| Timestamp::from_microsecond(micros).ok()))

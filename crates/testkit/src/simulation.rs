@@ -28,7 +28,7 @@ use crate::world::master_key;
 const STEPS: usize = 24;
 /// Looks until everything must be quiet at the end.
 const LAST_LOOKS: usize = 60;
-const LEASE: SignedDuration = SignedDuration::from_secs(15);
+pub(crate) const LEASE: SignedDuration = SignedDuration::from_secs(15);
 const STREAMS: [Stream; 5] = [
     Stream::Accounts,
     Stream::Balances,
@@ -37,11 +37,12 @@ const STREAMS: [Stream; 5] = [
     Stream::Holdings,
 ];
 
+/// Milliseconds since 1970.
 struct SimulatedClock(AtomicI64);
 
 impl Clock for SimulatedClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_second(self.0.load(Ordering::SeqCst)).expect("a time")
+        Timestamp::from_millisecond(self.0.load(Ordering::SeqCst)).expect("a time")
     }
 }
 
@@ -78,7 +79,7 @@ pub struct Life {
 }
 
 /// When every simulated life begins.
-const BEGINNING: i64 = 1_767_225_600;
+const BEGINNING: i64 = 1_767_225_600_000;
 
 impl Simulation {
     /// An empty store, in memory where the machine has a place for that.
@@ -113,10 +114,7 @@ impl Simulation {
         self.clock.0.store(BEGINNING, Ordering::SeqCst);
         *self.entropy.0.lock().expect("nobody panicked") = Chance::new(seed);
         let item_id = format!("item-{seed}");
-        let token = SecretString::from("access-sandbox-simulated");
-        let new = NewLink::new(self.integration.clone(), &item_id, token, &format!("user-{seed}"));
-        let outcome = self.store.link(new).await.map_err(|error| error.to_string())?;
-        let LinkOutcome::Created(key) = outcome else { return Err("linked before".to_owned()) };
+        let key = self.link(&item_id, seed).await;
         let mut run = Run {
             simulation: self,
             bank: SimulatedBank::new(&item_id, seed),
@@ -127,6 +125,51 @@ impl Simulation {
         };
         let lived = run.live().await;
         lived.map(|()| run.life).map_err(|violation| format!("seed {seed}: {violation}"))
+    }
+}
+
+/// What other simulations do with the same store.
+impl Simulation {
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(crate) async fn link(&self, item_id: &str, seed: u64) -> ItemKey {
+        let token = SecretString::from("access-sandbox-simulated");
+        let end_user_id = format!("{item_id} of {seed}");
+        let new = NewLink::new(self.integration.clone(), item_id, token, &end_user_id);
+        match self.store.link(new).await.expect("a store") {
+            LinkOutcome::Created(key) => key,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn set_millis(&self, millis: i64) {
+        self.clock.0.store(BEGINNING + millis, Ordering::SeqCst);
+    }
+
+    pub(crate) async fn poke(&self, key: &ItemKey) {
+        self.store.poke(WorkKind::Sync, key.as_str(), false).await.expect("a store");
+    }
+
+    pub(crate) async fn claim(&self, most_attempts: i64) -> Option<Lease> {
+        let claim = self.store.claim(WorkKind::Sync, most_attempts, "simulated", LEASE * 20);
+        claim.await.expect("a store")
+    }
+
+    pub(crate) async fn item(&self, key: &str) -> Item {
+        self.store.item(key).await.expect("a store").expect("an item")
+    }
+
+    /// Does away with all work that is asked for.
+    pub(crate) async fn forget_work(&self) {
+        while let Some(lease) = self.claim(i64::MAX).await {
+            self.store.finish(&lease, Timestamp::MAX).await.expect("a store");
+        }
+    }
+
+    pub(crate) fn rules() -> Rules {
+        Run::rules()
     }
 }
 
@@ -196,7 +239,7 @@ impl Run<'_> {
             12 => {
                 // Clocks jump: minutes, an hour back, a day ahead.
                 let jump = self.chance.one_of(&[300, -300, -3_600, 86_400, 16]);
-                self.simulation.clock.0.fetch_add(jump, Ordering::SeqCst);
+                self.simulation.clock.0.fetch_add(jump * 1_000, Ordering::SeqCst);
                 self.tell(format!("the clock jumps by {jump}"));
             }
             13 if self.bank.login_is_broken() => {
@@ -248,7 +291,7 @@ impl Run<'_> {
         let next = self.store().next_due(WorkKind::Sync, i64::MAX).await.map_err(said)?;
         if let Some(next) = next.filter(|next| *next < Timestamp::MAX) {
             let now = self.simulation.clock.0.load(Ordering::SeqCst);
-            self.simulation.clock.0.store(now.max(next.as_second() + 1), Ordering::SeqCst);
+            self.simulation.clock.0.store(now.max(next.as_millisecond() + 1), Ordering::SeqCst);
         }
         let claimed = self.store().claim(WorkKind::Sync, i64::MAX, "simulated", LEASE).await;
         claimed.map_err(said)
@@ -333,7 +376,7 @@ impl Run<'_> {
             match finished {
                 Some(ended) => ended,
                 None => {
-                    simulation.clock.0.fetch_add(LEASE.as_secs() + 1, Ordering::SeqCst);
+                    simulation.clock.0.fetch_add(LEASE.as_secs() * 1_000 + 1, Ordering::SeqCst);
                     let claim = simulation.store.claim(WorkKind::Sync, i64::MAX, "rival", LEASE);
                     if let Some(second) = claim.await.map_err(said)? {
                         let fresh = simulation.store.item(self.key.as_str()).await.map_err(said)?;
