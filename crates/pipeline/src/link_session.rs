@@ -97,7 +97,7 @@ async fn exchange_all(
         );
         return Ok(store.end_link_session(lease, session, "duplicate", Some(&why)).await?);
     }
-    let was_exchanging = session.exchanging;
+    let was_exchanging = session.exchanging && !trial::has_bug("intent_not_kept");
     let exchange = store.begin_exchange(session, secrets).await?;
     trial::crash_point("exchange.intended");
     let Some(public_token) = secrets.public_tokens.first() else { return Ok(()) };

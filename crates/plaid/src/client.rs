@@ -419,6 +419,13 @@ impl Client {
             let path = endpoint.path;
             self.circuit.permit().map_err(|failures| Error::Resting { path, failures })?;
             let answer = self.send(endpoint, &body).await;
+            let answer = match (answer, token) {
+                (Err(Error::Plaid(mut error)), Some(token)) if trial::has_bug("token_in_error") => {
+                    error.error_message.push_str(token.expose());
+                    Err(Error::Plaid(error))
+                }
+                (answer, _) => answer,
+            };
             let failure = answer.as_ref().err();
             self.circuit.note(failure.is_some_and(Error::is_outage));
             if let Some((meter, whose)) = &self.metered {

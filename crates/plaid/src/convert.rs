@@ -92,8 +92,17 @@ fn transaction(
     let currency = currency(wire.iso_currency_code, wire.unofficial_currency_code)
         .unwrap_or_else(|| Currency::unofficial(NO_CURRENCY));
     let text = wire.amount.get();
+    let float =
+        trial::has_bug("float_money").then(|| format!("{:.2}", text.parse().unwrap_or(0.0)));
+    let flipped = trial::has_bug("sign_flip").then(|| format!("-{text}").replace("--", ""));
+    let text = float.as_deref().or(flipped.as_deref()).unwrap_or(text);
     let (amount, exact) = Money::parse(text, currency).map_err(|error| error.to_string())?;
     let date = date(&wire.date).ok_or("the date is not a calendar date")?;
+    let date = if trial::has_bug("utc_shift") { date.yesterday().unwrap_or(date) } else { date };
+    let channel = wire.payment_channel.as_deref().unwrap_or("other");
+    if trial::has_bug("unknown_enum_fatal") && !["online", "in store", "other"].contains(&channel) {
+        return Err("an unknown payment channel".to_owned());
+    }
     let record = Transaction {
         id: String::new(),
         transaction_id: wire.transaction_id,

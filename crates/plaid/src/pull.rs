@@ -108,6 +108,7 @@ pub async fn pull_update<S: Stage>(
                 return Err(PullError::Restless { attempts: attempt });
             }
             Reaction::Rewalk if start.is_empty() => return Err(failure.into()),
+            _ if trial::has_bug("cursor_never_given_up") => return Err(failure.into()),
             Reaction::RestartUpdate | Reaction::Rewalk => (start, restarts) = ("", 0),
             _ => return Err(failure.into()),
         }
@@ -158,6 +159,11 @@ impl Walk<'_> {
                 Ok(page) => page,
                 Err(error) => {
                     request_ids.keep(error.request_id());
+                    if trial::has_bug("mutation_swallowed")
+                        && error.reaction() == Reaction::RestartUpdate
+                    {
+                        return Ok(Ok(Walked { pages: number, cursor, history: None }));
+                    }
                     return Ok(Err(error));
                 }
             };
@@ -166,7 +172,8 @@ impl Walk<'_> {
             let converted = convert::page(&page, self.owner, self.ambient.now());
             stage.stage(self.attempt, number, converted).await.map_err(PullError::Stage)?;
             cursor.clone_from(&page.next_cursor);
-            if !page.has_more {
+            let capped = trial::has_bug("last_page_cap") && number == 1;
+            if !page.has_more || capped {
                 return Ok(Ok(Walked { pages: number + 1, cursor, history }));
             }
         }

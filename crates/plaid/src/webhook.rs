@@ -125,15 +125,18 @@ impl<'a> Token<'a> {
         }
         let claims = self.claims(key)?;
         let age = now.as_second().saturating_sub(claims.iat);
-        if age > MAXIMUM_AGE_SECONDS {
+        if age > MAXIMUM_AGE_SECONDS && !trial::has_bug("age_ignored") {
             return Err(Refusal::TooOld);
         }
         if age < -MAXIMUM_SKEW_SECONDS {
             return Err(Refusal::Future);
         }
         let body_hash = hex(digest(&SHA256, body).as_ref());
-        verify_slices_are_equal(body_hash.as_bytes(), claims.request_body_sha256.as_bytes())
-            .map_err(|_| Refusal::BodyHash)?;
+        let claimed = claims.request_body_sha256.as_bytes();
+        let same = verify_slices_are_equal(body_hash.as_bytes(), claimed).is_ok();
+        if !same && !trial::has_bug("body_hash_ignored") {
+            return Err(Refusal::BodyHash);
+        }
         let webhook = serde_json::from_slice(body).map_err(|_| Refusal::Body)?;
         Ok(Event { webhook, body_hash, issued_at: claims.iat })
     }

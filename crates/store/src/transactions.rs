@@ -212,12 +212,21 @@ impl Drafts {
             own = Some(posted);
         }
         let twin = record.pending_transaction_id.as_ref();
+        let twin = twin.filter(|_| !trial::has_bug("pending_link_ignored"));
+        let twin = twin.filter(|id| {
+            let gone = |place: &usize| self.rows[*place].removed;
+            !trial::has_bug("removal_forgets_event")
+                || !self.by_transaction_id.get(*id).is_some_and(gone)
+        });
         let place = own.or_else(|| twin.and_then(|id| self.by_transaction_id.remove(id)));
         let place = match place {
             Some(place) => {
                 let draft = &mut self.rows[place];
                 record.id.clone_from(&draft.record.id);
                 record.annotation = draft.record.annotation.take();
+                if trial::has_bug("note_lost") {
+                    record.annotation = None;
+                }
                 if record.pending_transaction_id.is_none() && !record.pending {
                     // A link that is known stands, also one that a person made.
                     record.pending_transaction_id = draft.record.pending_transaction_id.take();
@@ -238,6 +247,7 @@ impl Drafts {
     /// An id that is not known, or was taken over by a posted row, is ignored.
     fn remove(&mut self, transaction_id: &str) {
         if let Some(place) = self.by_transaction_id.get(transaction_id) {
+            let place = if trial::has_bug("deleted_by_wrong_key") { &0 } else { place };
             let draft = &mut self.rows[*place];
             (draft.removed, draft.touched) = (true, true);
         }

@@ -101,6 +101,19 @@ impl Store {
         let sealed = update.readings.iter().any(|r| r.stream().declaration().sealed);
         let item = self.item(update.item.as_str()).await?.ok_or(Error::Stale)?;
         let data_key = if sealed { self.data_key(&item.integration_id).await? } else { None };
+        let mut update = update;
+        if trial::has_bug("cursor_before_rows") {
+            let (item, from) = (update.item.to_string(), update.from_cursor.clone());
+            let to = update.cursor.clone();
+            update.from_cursor.clone_from(&to);
+            self.db
+                .write(move |connection| {
+                    Box::pin(
+                        async move { items::advance_cursor(connection, &item, &from, &to).await },
+                    )
+                })
+                .await?;
+        }
         let applied = self
             .db
             .write(move |connection| {
@@ -156,15 +169,18 @@ impl Application<'_> {
         // What could not be read is not gone: such a walk proves no absence.
         let mut whole = true;
         for number in 0..update.pages {
+            if trial::has_bug("delta_overwritten") && number + 1 < update.pages {
+                continue;
+            }
             let page = staging::read(connection, &update.lease, update.attempt, number).await?;
             whole &= page.quarantined.is_empty();
             for staged in page.added.iter().chain(&page.modified) {
                 absent.remove(&staged.record.transaction_id);
                 staged.record.pending_transaction_id.as_ref().map(|id| absent.remove(id));
             }
-            self.page(connection, page, false).await?;
+            self.page(connection, page, trial::has_bug("absent_is_closed")).await?;
         }
-        if !whole {
+        if !whole || trial::has_bug("absences_not_reconciled") {
             absent.clear();
         }
         let gone = Page { removed: absent.into_iter().map(removal).collect(), ..Page::default() };

@@ -30,6 +30,7 @@ declare! {
         "UPDATE items SET last_webhook_at = $3 WHERE item_id = $1 AND integration_id = $2 \
          AND status <> 'removing' AND status <> 'removed' \
          AND (last_attempt_at IS NULL OR last_attempt_at < $4) RETURNING id";
+    OWNER = "SELECT integration_id FROM items WHERE item_id = $1";
     FORGET = "DELETE FROM webhook_events WHERE received_at < $1";
     KEEP_KEY =
         "INSERT INTO webhook_keys (base_url, key_id, jwk, fetched_at) VALUES ($1, $2, $3, $4) \
@@ -167,8 +168,16 @@ async fn record(
         link_sessions::visit_ended(connection, visit, now).await?;
     }
     let Some(item_id) = event.item_id else { return Ok(is_new) };
+    let named = match trial::has_bug("webhook_id_is_not_local_id") {
+        true => format!("itm_{item_id}"),
+        false => item_id.clone(),
+    };
+    let owner = match trial::has_bug("tenant_filter_dropped") {
+        true => owner_of(connection, &item_id).await?.unwrap_or_default(),
+        false => event.integration_id.clone(),
+    };
     let about = |sql| {
-        let query = sqlx::query(sql).bind(item_id.clone()).bind(event.integration_id.clone());
+        let query = sqlx::query(sql).bind(named.clone()).bind(owner.clone());
         query.bind(now.as_microsecond())
     };
     let note = if is_new {
@@ -188,6 +197,13 @@ async fn record(
         None => {}
     }
     Ok(is_new)
+}
+
+/// The integration of an Item, whoever asks.
+async fn owner_of(connection: &mut Connected, item_id: &str) -> Result<Option<String>, Error> {
+    let find = sqlx::query(OWNER).bind(item_id.to_owned());
+    let row = find.fetch_optional(connection).await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?)
 }
 
 /// What a webhook does to an Item that is linked. A repeat does no more than ask for a sync.

@@ -88,4 +88,145 @@ pub fn has_bug(_: &'static str) -> bool {
 }
 
 /// Every bug that can be brought back.
-pub const BUGS: [Bug; 0] = [];
+pub const BUGS: [Bug; 28] = [
+    Bug {
+        name: "cursor_before_rows",
+        what: "the cursor is stored before the rows behind it",
+        caught_by: "simulation::every_simulated_life",
+    },
+    Bug {
+        name: "mutation_swallowed",
+        what: "data that changes between pages ends the update as if it were whole",
+        caught_by: "simulation::every_simulated_life",
+    },
+    Bug {
+        name: "last_page_cap",
+        what: "an update stops after some pages and moves the cursor",
+        caught_by: "simulation::every_simulated_life",
+    },
+    Bug {
+        name: "delta_overwritten",
+        what: "pages overwrite one another before they are processed",
+        caught_by: "simulation::every_simulated_life",
+    },
+    Bug {
+        name: "absences_not_reconciled",
+        what: "a full walk leaves rows that Plaid no longer has",
+        caught_by: "simulation::every_simulated_life",
+    },
+    Bug {
+        name: "cursor_never_given_up",
+        what: "a cursor of no use is tried for ever",
+        caught_by: "simulation::every_simulated_life",
+    },
+    Bug {
+        name: "pending_link_ignored",
+        what: "a posted row stands beside its pending twin",
+        caught_by: "simulation::every_simulated_life",
+    },
+    Bug {
+        name: "removal_forgets_event",
+        what: "a removal that comes first loses the event",
+        caught_by: "simulation::every_simulated_life",
+    },
+    Bug {
+        name: "note_lost",
+        what: "a note goes with the row it was made on",
+        caught_by: "simulation::every_simulated_life",
+    },
+    Bug {
+        name: "deleted_by_wrong_key",
+        what: "a removal takes another row",
+        caught_by: "simulation::every_simulated_life",
+    },
+    Bug {
+        name: "lease_not_checked",
+        what: "two workers commit the same Item",
+        caught_by: "simulation::every_simulated_life",
+    },
+    Bug {
+        name: "utc_shift",
+        what: "dates move a day",
+        caught_by: "simulation::every_simulated_life",
+    },
+    Bug {
+        name: "sign_flip",
+        what: "money in becomes money out",
+        caught_by: "simulation::every_simulated_life",
+    },
+    Bug {
+        name: "float_money",
+        what: "amounts pass through floats",
+        caught_by: "story::linked_items_arrive_whole",
+    },
+    Bug {
+        name: "unknown_enum_fatal",
+        what: "a new value of an enum costs its row",
+        caught_by: "fault_matrix::every_fault_of_a_sync",
+    },
+    Bug {
+        name: "absent_is_closed",
+        what: "an account that a page does not tell of is taken for gone",
+        caught_by: "streams::accounts_that_a_page",
+    },
+    Bug {
+        name: "silent_merge",
+        what: "rows that look alike are joined unasked",
+        caught_by: "identity::what_looks_like_a_posting",
+    },
+    Bug {
+        name: "feed_gap",
+        what: "the feed skips a number",
+        caught_by: "story::linked_items_arrive_whole",
+    },
+    Bug {
+        name: "body_reserialised",
+        what: "the body is parsed and written again before it is verified",
+        caught_by: "story::linked_items_arrive_whole",
+    },
+    Bug {
+        name: "age_ignored",
+        what: "old signatures are believed",
+        caught_by: "webhooks::the_age_table_is_exact",
+    },
+    Bug {
+        name: "body_hash_ignored",
+        what: "another body than the signed one is believed",
+        caught_by: "webhooks::forged_webhooks",
+    },
+    Bug {
+        name: "webhook_id_is_not_local_id",
+        what: "webhooks look for our id instead of Plaid's",
+        caught_by: "story::linked_items_arrive_whole",
+    },
+    Bug {
+        name: "tenant_filter_dropped",
+        what: "a tenant's webhook touches another tenant's Item",
+        caught_by: "storm::another_tenants_webhook",
+    },
+    Bug {
+        name: "acknowledged_before_recorded",
+        what: "a webhook is answered before it is on disk",
+        caught_by: "storm::a_burst",
+    },
+    Bug {
+        name: "token_in_error",
+        what: "an error carries the access token",
+        caught_by: "secrets::canaries_are_nowhere",
+    },
+    Bug {
+        name: "environment_fallback",
+        what: "an unknown environment becomes production",
+        caught_by: "api::",
+    },
+    Bug {
+        name: "repair_not_heard",
+        what: "a login repaired elsewhere changes nothing",
+        caught_by: "life::a_login_repaired_elsewhere",
+    },
+    Bug {
+        name: "intent_not_kept",
+        what: "an exchange whose answer was lost is silent",
+        caught_by: "life::an_exchange_whose_answer",
+    },
+];

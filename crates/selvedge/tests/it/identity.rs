@@ -230,6 +230,28 @@ async fn a_posting_that_is_taken_back_is_pending_again_under_the_same_id() {
 }
 
 #[tokio::test]
+async fn what_looks_like_a_posting_is_suggested_and_joined_only_by_a_person() {
+    let mut ledger = Ledger::open().await;
+    let first = ledger.apply(&[added(vec![row("pending", None, "5.00")])], false).await;
+    let told = ledger.apply(&[added(vec![row("posted", None, "6.00")])], false).await;
+    assert_eq!(told[0].0, ChangeKind::Added, "another event, as far as anybody knows");
+    assert_ne!(told[0].2, first[0].2);
+    assert_eq!(ledger.live().await, ["pending", "posted"]);
+    let found = ledger.store.suggestions(None, false, None, 10).await.unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].reason, "same name, 5.00 became 6.00, 0 days apart");
+    let settled = ledger.store.settle_suggestion(found[0].id.as_str(), true).await.unwrap();
+    assert_eq!(settled, store::Settled::Yes);
+    assert_eq!(ledger.live().await, ["posted"]);
+    let joined = ledger.store.transaction(&first[0].2).await.unwrap().unwrap();
+    assert_eq!((joined.transaction_id.as_str(), joined.pending), ("posted", false));
+    assert_eq!(ledger.apply(&[removed("pending")], false).await, [], "old news");
+    assert_eq!(ledger.apply(&[added(vec![row("pending", None, "5.00")])], false).await, []);
+    let again = ledger.store.settle_suggestion(found[0].id.as_str(), false).await.unwrap();
+    assert_eq!(again, store::Settled::Before);
+}
+
+#[tokio::test]
 async fn a_wish_during_a_failing_run_is_not_put_off() {
     let ledger = Ledger::open().await;
     let (store, lease) = (&ledger.store, SignedDuration::from_secs(60));
