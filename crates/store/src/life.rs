@@ -33,8 +33,7 @@ pub(crate) async fn happen(
     let (life, status): (String, String) = (row.try_get("life")?, row.try_get("status")?);
     let before = ItemStatus::from_name(&status).ok_or(Error::corrupt("a status"))?;
     let life: ItemLife = serde_json::from_str(&life).map_err(|_| Error::corrupt("a life"))?;
-    let deaf = trial::has_bug("repair_not_heard") && *event == ItemEvent::LoginRepaired;
-    let life = if deaf { life } else { life.after(event) };
+    let life = life.after(event);
     let after = life.status();
     sqlx::query(WRITE)
         .bind(item.to_owned())

@@ -78,6 +78,7 @@ pub struct Life {
     pub rivals: usize,
 }
 
+const DAY_MS: i64 = 24 * 3_600 * 1_000;
 /// When every simulated life begins.
 const BEGINNING: i64 = 1_767_225_600_000;
 
@@ -121,6 +122,7 @@ impl Simulation {
             chance: Chance::new(seed ^ 0x0ddb_a11),
             key,
             notes: BTreeMap::new(),
+            ids: BTreeMap::new(),
             life: Life::default(),
         };
         let lived = run.live().await;
@@ -181,6 +183,8 @@ struct Run<'a> {
     key: ItemKey,
     /// Our id and the note of each economic event that was annotated.
     notes: BTreeMap<usize, (String, Annotation)>,
+    /// Our id of every economic event that was ever seen.
+    ids: BTreeMap<usize, String>,
     life: Life,
 }
 
@@ -409,11 +413,20 @@ impl Run<'_> {
         if by_id.len() == count { Ok(by_id) } else { Err("a row lives twice".to_owned()) }
     }
 
-    /// No cursor is ahead of its rows, nor behind them.
-    async fn rows_are_those_of_the_cursor(&self) -> Result<(), String> {
+    /// No cursor is ahead of its rows, nor behind them, and an event keeps its id for ever.
+    async fn rows_are_those_of_the_cursor(&mut self) -> Result<(), String> {
         let cursor = self.item().await?.cursor;
         let expected = self.bank.rows_at(&cursor).ok_or("a cursor the bank never gave")?;
-        same(&expected, &self.rows().await?).map_err(|why| format!("at cursor {cursor}: {why}"))
+        let rows = self.rows().await?;
+        same(&expected, &rows).map_err(|why| format!("at cursor {cursor}: {why}"))?;
+        for (plaid_id, known) in &expected {
+            let id = &rows[plaid_id].id;
+            let first = self.ids.entry(known.event).or_insert_with(|| id.clone());
+            if first != id {
+                return Err(format!("event {} was {first} and is {id}", known.event));
+            }
+        }
+        Ok(())
     }
 
     /// All trouble ends; the Item must reach the bank's state by itself.
@@ -425,10 +438,17 @@ impl Run<'_> {
         while !self.bank.is_complete() {
             self.bank.deliver_history();
         }
-        self.store().rewalk(&self.key).await.map_err(said)?;
+        // Late enough for every stream that is read daily.
+        self.simulation.clock.0.fetch_add(2 * DAY_MS, Ordering::SeqCst);
+        let rest_began = self.simulation.clock.now();
         for _ in 0..LAST_LOOKS {
             self.sync(0).await?;
             let item = self.item().await?;
+            let states = self.store().stream_states(&self.key).await.map_err(said)?;
+            let debts = states.iter().find(|state| state.stream == Stream::Liabilities);
+            if debts.and_then(|state| state.last_success_at) < Some(rest_began) {
+                continue;
+            }
             let quiet = item.status() == ItemStatus::Healthy
                 || item.status() == ItemStatus::NewAccountsAvailable;
             if quiet && !item.rewalk && self.bank.rows_at(&item.cursor) == Some(self.bank.rows()) {

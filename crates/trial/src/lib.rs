@@ -157,7 +157,7 @@ pub const BUGS: [Bug; 28] = [
     Bug {
         name: "float_money",
         what: "amounts pass through floats",
-        caught_by: "story::linked_items_arrive_whole",
+        caught_by: "client::amounts_are_read_digit_for_digit",
     },
     Bug {
         name: "unknown_enum_fatal",

@@ -187,3 +187,23 @@ async fn every_example_of_plaids_is_read_whole() {
     }
     assert_eq!(read, 12);
 }
+
+#[test]
+fn amounts_are_read_digit_for_digit() {
+    for (text, amount) in [
+        ("1.005", "1.01"),
+        ("-1.005", "-1.01"),
+        ("1.115", "1.12"),
+        ("90071992547409.93", "90071992547409.93"),
+        ("0.1", "0.10"),
+    ] {
+        let page = format!(
+            r#"{{"added":[{{"transaction_id":"t","account_id":"a","amount":{text},
+                "date":"2026-01-31","iso_currency_code":"USD"}}],"has_more":false}}"#
+        );
+        let page = serde_json::from_str(&page).unwrap();
+        let owner = plaid::Owner { item_id: "item".into(), end_user_id: "alice".into() };
+        let read = plaid::page(&page, &owner, testkit::now());
+        assert_eq!(read.added[0].record.amount, amount, "{text}");
+    }
+}

@@ -156,6 +156,10 @@ async fn accounts_that_a_page_does_not_tell_of_are_not_missing() {
     for account in accounts["data"].as_array().unwrap() {
         assert_eq!(account["status"], "active", "{account}");
     }
+    let (_, feed) = world.call("GET", "/v1/changes?limit=5000&stream=accounts", None).await;
+    for change in feed["changes"].as_array().unwrap() {
+        assert_eq!(change["record"]["status"], "active", "{change}");
+    }
     world.stop().await;
 }
 
