@@ -1,13 +1,14 @@
 # The front door. `make demo` and `make test` are all a newcomer needs; `make help` lists the rest.
 
-.PHONY: help demo build test check soak bench assets tools test-tools openapi
+.PHONY: help demo build test check soak resurrect scale bench assets tools test-tools openapi
 .DEFAULT_GOAL := help
 
 BINARY := target/release/selvedge
 VENDOR := crates/web/assets/vendor
 VENV := .venv
 CONTRACT := target/contract
-SEEDS ?= 20
+PART ?= demo
+SEEDS ?=
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -28,8 +29,14 @@ check: tools assets ## Format, lints, tidiness
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo test --workspace --locked --test it tidy
 
-soak: build ## Slower suites: the demo over many seeds, more kills (SEEDS=20)
-	scripts/soak $(BINARY) $(SEEDS)
+soak: build ## A slower suite (PART=lives SEEDS=0..40000); its count goes to docs/reliability.md
+	scripts/soak $(PART) $(SEEDS)
+
+resurrect: ## Bring back one known bug after another; a table of the tests that catch them
+	scripts/resurrect
+
+scale: build ## Memory and CPU at fifty thousand and a million rows
+	scripts/scale $(BINARY)
 
 bench: build ## Cold start, memory, first load beside a plain client; a million emulated rows beside a bare server
 	scripts/bench $(BINARY)
