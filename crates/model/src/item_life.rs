@@ -268,6 +268,7 @@ impl ItemLife {
         self
     }
 
+    #[expect(clippy::match_same_arms, reason = "a table of rules, read from top to bottom")]
     fn standing_after(self, event: &ItemEvent) -> Standing {
         use Standing as S;
         match (self.standing, event) {

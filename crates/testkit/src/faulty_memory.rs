@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use crate::chance::Chance;
 
 /// The real store behind a bad line.
-pub struct FaultyMemory<'a> {
+pub(crate) struct FaultyMemory<'a> {
     store: &'a Store,
     chance: Mutex<Chance>,
     percent: usize,
@@ -23,7 +23,7 @@ pub struct FaultyMemory<'a> {
 
 impl<'a> FaultyMemory<'a> {
     /// Fails in so many of a hundred writes.
-    pub fn new(store: &'a Store, seed: u64, percent: usize) -> Self {
+    pub(crate) fn new(store: &'a Store, seed: u64, percent: usize) -> Self {
         Self {
             store,
             chance: Mutex::new(Chance::new(seed)),
@@ -36,17 +36,17 @@ impl<'a> FaultyMemory<'a> {
 
     /// Stands still before the write after so many others, until it is resumed; whoever drops the
     /// work meanwhile has crashed it there.
-    pub fn halt_after(&self, writes: usize) {
+    pub(crate) fn halt_after(&self, writes: usize) {
         *self.halts_after.lock().expect("nobody panicked") = Some(writes);
     }
 
     /// Returns once it stands still.
-    pub async fn halted(&self) {
+    pub(crate) async fn halted(&self) {
         self.halted.notified().await;
     }
 
     /// Goes on.
-    pub fn resume(&self) {
+    pub(crate) fn resume(&self) {
         self.resumed.notify_one();
     }
 

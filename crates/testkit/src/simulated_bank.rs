@@ -13,21 +13,21 @@ use crate::chance::Chance;
 
 /// A transaction as the bank has it now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
+pub(crate) struct Row {
     /// The economic event behind it.
-    pub event: usize,
+    pub(crate) event: usize,
     /// Plaid's id.
-    pub id: String,
+    pub(crate) id: String,
     /// The pending row it names as its own.
-    pub pending_id: Option<String>,
+    pub(crate) pending_id: Option<String>,
     /// Whether it is pending.
-    pub pending: bool,
+    pub(crate) pending: bool,
     /// Amount in cents.
-    pub cents: i64,
+    pub(crate) cents: i64,
     /// Its text.
-    pub name: String,
+    pub(crate) name: String,
     /// The day of January 2026.
-    pub day: usize,
+    pub(crate) day: usize,
 }
 
 /// One entry of the log.
@@ -40,20 +40,20 @@ enum Entry {
 
 /// How likely trouble is, in hundredths of calls.
 #[derive(Debug, Clone, Copy)]
-pub struct Trouble {
+pub(crate) struct Trouble {
     /// Errors that pass.
-    pub passing: usize,
+    pub(crate) passing: usize,
     /// Data that changes between pages.
-    pub mutation: usize,
+    pub(crate) mutation: usize,
     /// A login that breaks.
-    pub login: usize,
+    pub(crate) login: usize,
     /// An answer that is lost after the call.
-    pub lost: usize,
+    pub(crate) lost: usize,
 }
 
 impl Trouble {
     /// None at all.
-    pub const NONE: Self = Self { passing: 0, mutation: 0, login: 0, lost: 0 };
+    pub(crate) const NONE: Self = Self { passing: 0, mutation: 0, login: 0, lost: 0 };
 }
 
 #[derive(Debug)]
@@ -74,12 +74,11 @@ struct State {
     login_broken: bool,
     debts: BTreeMap<String, i64>,
     accounts: BTreeSet<String>,
-    calls: usize,
 }
 
 /// The bank.
 #[derive(Debug)]
-pub struct SimulatedBank {
+pub(crate) struct SimulatedBank {
     item_id: String,
     state: Mutex<State>,
 }
@@ -88,7 +87,7 @@ const ACCOUNT: &str = "account-1";
 
 impl SimulatedBank {
     /// A bank with a short history, of which nothing is delivered yet.
-    pub fn new(item_id: &str, seed: u64) -> Self {
+    pub(crate) fn new(item_id: &str, seed: u64) -> Self {
         let mut chance = Chance::new(seed);
         let page = 1 + chance.below(6);
         let state = State {
@@ -103,7 +102,6 @@ impl SimulatedBank {
             login_broken: false,
             debts: BTreeMap::new(),
             accounts: BTreeSet::from([ACCOUNT.to_owned()]),
-            calls: 0,
             chance,
         };
         let bank = Self { item_id: item_id.to_owned(), state: Mutex::new(state) };
@@ -121,22 +119,22 @@ impl SimulatedBank {
     }
 
     /// How likely trouble is from now on; a broken login is repaired by none.
-    pub fn set_trouble(&self, trouble: Trouble) {
+    pub(crate) fn set_trouble(&self, trouble: Trouble) {
         self.with(|state| state.trouble = trouble);
     }
 
     /// Whether the login is broken.
-    pub fn login_is_broken(&self) -> bool {
+    pub(crate) fn login_is_broken(&self) -> bool {
         self.with(|state| state.login_broken)
     }
 
     /// The end user signs in again.
-    pub fn repair(&self) {
+    pub(crate) fn repair(&self) {
         self.with(|state| state.login_broken = false);
     }
 
     /// Delivers the next stage of the history.
-    pub fn deliver_history(&self) {
+    pub(crate) fn deliver_history(&self) {
         self.with(|state| {
             if state.stage == 1 {
                 for row in std::mem::take(&mut state.later) {
@@ -148,39 +146,34 @@ impl SimulatedBank {
     }
 
     /// Whether all history is delivered.
-    pub fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.with(|state| state.stage == 2)
     }
 
     /// Something happens at the bank.
-    pub fn happen(&self) {
+    pub(crate) fn happen(&self) {
         self.with(State::happen);
     }
 
     /// Cursors so far become useless, and removals among them are never told: only a full walk that
     /// reconciles finds them.
-    pub fn expire_cursors(&self) {
+    pub(crate) fn expire_cursors(&self) {
         self.with(|state| state.oldest = state.log.len());
     }
 
-    /// Calls made so far.
-    pub fn calls(&self) -> usize {
-        self.with(|state| state.calls)
-    }
-
     /// What a reader at a cursor must have, by Plaid's id. Nothing if the cursor is unknown.
-    pub fn rows_at(&self, cursor: &str) -> Option<BTreeMap<String, Row>> {
+    pub(crate) fn rows_at(&self, cursor: &str) -> Option<BTreeMap<String, Row>> {
         let place = if cursor.is_empty() { 0 } else { cursor.strip_prefix('c')?.parse().ok()? };
         Some(self.with(|state| state.rows_at(place)))
     }
 
     /// What a reader that is up to date must have.
-    pub fn rows(&self) -> BTreeMap<String, Row> {
+    pub(crate) fn rows(&self) -> BTreeMap<String, Row> {
         self.with(|state| state.rows_at(state.log.len()))
     }
 
     /// The debts, by record id.
-    pub fn debts(&self) -> BTreeMap<String, i64> {
+    pub(crate) fn debts(&self) -> BTreeMap<String, i64> {
         self.with(|state| state.debts.clone())
     }
 }
@@ -287,7 +280,6 @@ impl State {
 
     /// Trouble, if chance has it.
     fn trouble(&mut self) -> Option<Error> {
-        self.calls += 1;
         if !self.login_broken && self.chance.percent(self.trouble.login) {
             self.login_broken = true;
         }
@@ -395,7 +387,7 @@ fn page(entries: &[Entry], next: String, more: bool, status: &str) -> wire::Sync
     for (place, entry) in entries.iter().enumerate() {
         match entry {
             Entry::Added(row) if last[row.id.as_str()] == place => {
-                page.added.push(raw(&wire_row(row)))
+                page.added.push(raw(&wire_row(row)));
             }
             Entry::Modified(row) if last[row.id.as_str()] == place => {
                 page.modified.push(raw(&wire_row(row)));
@@ -419,7 +411,7 @@ fn wire_row(row: &Row) -> Value {
 }
 
 /// Cents as a decimal.
-pub fn decimal(cents: i64) -> String {
+pub(crate) fn decimal(cents: i64) -> String {
     let sign = if cents < 0 { "-" } else { "" };
     format!("{sign}{}.{:02}", cents.abs() / 100, cents.abs() % 100)
 }

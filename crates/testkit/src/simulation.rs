@@ -119,7 +119,7 @@ impl Simulation {
         let mut run = Run {
             simulation: self,
             bank: SimulatedBank::new(&item_id, seed),
-            chance: Chance::new(seed ^ 0x0ddb_a11),
+            chance: Chance::new(seed ^ 0x0dd_ba11),
             key,
             notes: BTreeMap::new(),
             ids: BTreeMap::new(),
@@ -487,14 +487,10 @@ impl Run<'_> {
         let mut debts = BTreeMap::new();
         for change in changes {
             match (change.kind, change.record) {
-                (ChangeKind::Added, Record::Transaction(row)) => {
-                    if by_id.insert(row.id.clone(), *row).is_some() {
-                        return Err("added twice".to_owned());
-                    }
-                }
-                (_, Record::Transaction(row)) => {
-                    if by_id.insert(row.id.clone(), *row).is_none() {
-                        return Err("modified before it was added".to_owned());
+                (kind, Record::Transaction(row)) => {
+                    let was_known = by_id.insert(row.id.clone(), *row).is_some();
+                    if was_known == (kind == ChangeKind::Added) {
+                        return Err("added twice, or modified before it was added".to_owned());
                     }
                 }
                 (_, Record::Tombstone(gone)) => match gone.id {
