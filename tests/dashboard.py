@@ -35,6 +35,7 @@ def main(set_up_url: str, emulator_url: str, folder: str) -> None:
         walk.sources(emulator_url)
         walk.api_keys()
         walk.end_users()
+        walk.item()
         walk.overview()
         walk.sign_out_and_in()
         # Refused forms answer 422 and 401, which the browser notes as failed loads.
@@ -159,6 +160,22 @@ class Walk:
         self.picture("end-user-transactions")
         page.click("text=Older")
         page.wait_for_selector("text=First page")
+
+    def item(self) -> None:
+        page = self.page
+        self.open("/end-users")
+        page.click("text=Jordan Miller")
+        page.click("section:has-text('Items') tbody a")
+        page.wait_for_selector("h2:text-is('Last syncs')")
+        self.picture("item")
+        page.emulate_media(color_scheme="dark")
+        self.picture("item-dark")
+        page.emulate_media(color_scheme="light")
+        page.click("button:text('Read everything again')")
+        page.wait_for_selector("text=Everything was read again", timeout=60_000)
+        page.click("button:text('Make a repair link')")
+        page.wait_for_selector("h1:text-is('Repair link')")
+        self.picture("repair-link")
 
     def overview(self) -> None:
         self.open("/")

@@ -137,10 +137,14 @@ async fn read(
     if error.reaction() == Reaction::Lacking || consent {
         return Reading::Lacking { stream, why };
     }
+    let failures = known.map_or(0, |state| state.failures);
+    if error.code() == Some("PRODUCT_NOT_READY") {
+        return Reading::Preparing { stream, why, failures };
+    }
     if error.trouble() != Trouble::Passing {
         *trouble = Some((error.trouble(), why.clone()));
     }
-    Reading::Failed { stream, why, failures: known.map_or(0, |state| state.failures) }
+    Reading::Failed { stream, why, failures }
 }
 
 /// When Plaid last read the bank, and last failed to, as the Item's own record says.

@@ -119,8 +119,10 @@ pub struct LinkRequest<'a> {
     pub client_name: &'a str,
     /// The caller's opaque id of the end user.
     pub client_user_id: &'a str,
-    /// Products of a new Item.
+    /// Products that a new Item must have.
     pub products: &'a [&'a str],
+    /// Products it shall have where the bank offers them.
+    pub products_if_offered: &'a [&'a str],
     /// Where the new Item's webhooks, and those of the visit, go.
     pub webhook: Option<&'a str>,
     /// How long the page can be opened.
@@ -353,6 +355,9 @@ impl Client {
             Some(_) => body["update"] = json!({ "account_selection_enabled": true }),
             None => {
                 body["products"] = json!(request.products);
+                if !request.products_if_offered.is_empty() {
+                    body["required_if_supported_products"] = json!(request.products_if_offered);
+                }
                 body["transactions"] = json!({ "days_requested": DAYS_REQUESTED });
             }
         }

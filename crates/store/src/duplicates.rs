@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use model::{Account, Ambient, ItemKey};
+use model::{Account, Ambient, ItemEvent, ItemKey};
 use sqlx::Row;
 
 use crate::Store;
@@ -12,9 +12,9 @@ use crate::error::Error;
 use crate::feed_writer::FeedWriter;
 use crate::integrations::parsed;
 use crate::statement::declare;
-use crate::suggestions;
 use crate::takeover::take_over;
 use crate::work::{self, WorkKind};
+use crate::{life, suggestions};
 
 declare! {
     SIBLINGS =
@@ -31,12 +31,8 @@ declare! {
     REPLACES = "SELECT replaces FROM items WHERE id = $1 AND replaces IS NOT NULL";
     REPLACED = "UPDATE items SET replaces = NULL WHERE id = $1";
     LIVE_ROWS =
-        "SELECT id, account_id, date, amount_minor, currency, pending, body FROM transactions \
+        "SELECT id, account_id, date, amount_minor, body FROM transactions \
          WHERE item = $1 AND removed = 0 ORDER BY date, id";
-    WANT_REMOVAL =
-        "UPDATE items SET life = $2, status = 'removing', status_detail = NULL, erase = 0 \
-         WHERE id = $1 AND status <> 'removed'";
-    LIFE = "SELECT life FROM items WHERE id = $1";
 }
 
 /// What two logins can be compared by.
@@ -200,18 +196,14 @@ async fn candidates(connection: &mut Connected, item: &str) -> Result<Vec<Candid
         .collect()
 }
 
+/// What is left of the old item stays readable; Plaid is told to end it, so that it stops costing.
 async fn end_at_plaid(
     connection: &mut Connected,
     item: &str,
     ambient: &Ambient,
 ) -> Result<(), Error> {
-    let row = sqlx::query(LIFE).bind(item.to_owned()).fetch_one(&mut *connection).await?;
-    let life: String = row.try_get("life")?;
-    let life: model::ItemLife =
-        serde_json::from_str(&life).map_err(|_| Error::corrupt("a life"))?;
-    let life = life.after(&model::ItemEvent::RemovalBegun);
-    let want = sqlx::query(WANT_REMOVAL).bind(item.to_owned()).bind(crate::records::json(&life)?);
-    want.execute(&mut *connection).await?;
+    let told = Some("Another Item replaces it.");
+    life::happen(connection, item, &ItemEvent::RemovalBegun, told, ambient).await?;
     work::poke_by_person(connection, WorkKind::Sync, item, ambient.now()).await
 }
 

@@ -36,13 +36,16 @@ const ASK_AGAIN: SignedDuration = SignedDuration::from_hours(24 * 30);
 const RETRY: (SignedDuration, SignedDuration) =
     (SignedDuration::from_mins(5), SignedDuration::from_hours(24));
 const MOST_DOUBLINGS: i64 = 10;
+/// First and longest pause while Plaid is still preparing a product.
+const PREPARING: (SignedDuration, SignedDuration) =
+    (SignedDuration::from_secs(30), SignedDuration::from_hours(6));
 
 /// What is known of one stream of an Item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamState {
     /// Which stream.
     pub stream: Stream,
-    /// `available`, `lacking` or `failing`.
+    /// `available`, `waiting` (Plaid prepares it), `lacking` or `failing`.
     pub state: String,
     /// Why, in words.
     pub detail: Option<String>,
@@ -68,6 +71,15 @@ pub enum Reading {
         /// Plaid's words.
         why: String,
     },
+    /// Plaid is still preparing it.
+    Preparing {
+        /// Which stream.
+        stream: Stream,
+        /// Plaid's words.
+        why: String,
+        /// Answers of this kind in a row before this one.
+        failures: i64,
+    },
     /// It failed and will be tried again.
     Failed {
         /// Which stream.
@@ -84,42 +96,52 @@ impl Reading {
     pub fn stream(&self) -> Stream {
         match self {
             Self::Read(snapshot) => snapshot.stream,
-            Self::Lacking { stream, .. } | Self::Failed { stream, .. } => *stream,
+            Self::Lacking { stream, .. }
+            | Self::Preparing { stream, .. }
+            | Self::Failed { stream, .. } => *stream,
         }
     }
 }
 
-/// Notes how a reading went within the write that applies it.
+/// Notes how a reading went within the write that applies it. Gives the time of the next try, if it
+/// must be tried again.
 pub(crate) async fn note(
     connection: &mut Connected,
     item: &str,
     reading: &Reading,
     now: Timestamp,
-) -> Result<(), Error> {
+) -> Result<Option<Timestamp>, Error> {
     let stream = reading.stream();
-    let (state, detail, pause, failed) = match reading {
+    let (state, detail, pause, again) = match reading {
         Reading::Read(_) => ("available", None, stream.declaration().every, false),
-        Reading::Lacking { why, .. } => ("lacking", Some(why.clone()), ASK_AGAIN, false),
+        Reading::Lacking { why, .. } => ("lacking", Some(why), ASK_AGAIN, false),
+        Reading::Preparing { why, failures, .. } => {
+            ("waiting", Some(why), grown(PREPARING, *failures), true)
+        }
         Reading::Failed { why, failures, .. } => {
-            let (first, longest) = RETRY;
-            let doublings = failures.clamp(&0, &MOST_DOUBLINGS);
-            let pause = first.checked_mul(1 << doublings).unwrap_or(longest).min(longest);
-            ("failing", Some(why.clone()), pause, true)
+            ("failing", Some(why), grown(RETRY, *failures), true)
         }
     };
     let succeeded = matches!(reading, Reading::Read(_)).then_some(now);
+    let due = now.saturating_add(pause).unwrap_or(now);
     sqlx::query(NOTE)
         .bind(item.to_owned())
         .bind(stream.as_str())
         .bind(state)
-        .bind(detail)
-        .bind(now.saturating_add(pause).unwrap_or(now).as_microsecond())
-        .bind(i64::from(failed))
+        .bind(detail.cloned())
+        .bind(due.as_microsecond())
+        .bind(i64::from(again))
         .bind(now.as_microsecond())
         .bind(succeeded.map(Timestamp::as_microsecond))
         .execute(connection)
         .await?;
-    Ok(())
+    Ok(again.then_some(due))
+}
+
+/// A pause that doubles with every failure.
+fn grown((first, longest): (SignedDuration, SignedDuration), failures: i64) -> SignedDuration {
+    let doublings = failures.clamp(0, MOST_DOUBLINGS);
+    first.checked_mul(1 << doublings).unwrap_or(longest).min(longest)
 }
 
 /// Makes streams due because a webhook has news of them.

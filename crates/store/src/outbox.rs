@@ -173,12 +173,18 @@ pub(crate) async fn announce(
     Ok(())
 }
 
-/// Asks for a notice of an end user's transactions, after a moment in which more may come.
+/// Asks for a notice of an end user's transactions, after a moment in which more may come, if
+/// anybody listens.
 pub(crate) async fn gather(
     connection: &mut Connected,
+    integration: &str,
     end_user: &str,
     now: Timestamp,
 ) -> Result<(), Error> {
+    let listeners = sqlx::query(OF_INTEGRATION).bind(integration.to_owned());
+    if listeners.fetch_optional(&mut *connection).await?.is_none() {
+        return Ok(());
+    }
     let due = now.saturating_add(GATHER).unwrap_or(now);
     work::poke(connection, WorkKind::Notify, end_user, due).await
 }

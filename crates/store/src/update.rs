@@ -127,6 +127,7 @@ impl Store {
                         applied: Applied::default(),
                         unlinked: Vec::new(),
                         oldest: None,
+                        again_at: None,
                     };
                     application.pages(connection, &update).await?;
                     application.readings(connection, &update).await?;
@@ -152,6 +153,8 @@ struct Application<'a> {
     /// Posted rows without a link, among which a pending twin may be found.
     unlinked: Vec<Transaction>,
     oldest: Option<Date>,
+    /// When a stream must be tried again.
+    again_at: Option<Timestamp>,
 }
 
 impl Application<'_> {
@@ -222,7 +225,8 @@ impl Application<'_> {
     async fn readings(&mut self, connection: &mut Connected, update: &Update) -> Result<(), Error> {
         let now = self.ambient.now();
         for reading in &update.readings {
-            item_streams::note(connection, &self.feed.item, reading, now).await?;
+            let again = item_streams::note(connection, &self.feed.item, reading, now).await?;
+            self.again_at = self.again_at.into_iter().chain(again).min();
             let Reading::Read(snapshot) = reading else { continue };
             let set_aside = snapshot.quarantined.clone();
             quarantine(connection, &self.feed.item, set_aside, self.ambient).await?;
@@ -248,7 +252,8 @@ impl Application<'_> {
             }
             duplicates::replace(connection, &mut self.feed, self.ambient).await?;
         }
-        let end_user = self.feed.end_user_key.clone();
+        let (integration, end_user) =
+            (self.feed.integration_id.clone(), self.feed.end_user_key.clone());
         self.feed.close(connection).await?;
         staging::discard_earlier(connection, &update.lease, u32::MAX).await?;
         let since = match update.full_walk {
@@ -266,12 +271,13 @@ impl Application<'_> {
         life::happen(connection, &item, &event, detail, self.ambient).await?;
         items::note_success(connection, &item, &update, self.reconciled, since, now).await?;
         if self.applied != Applied::default() {
-            outbox::gather(connection, &end_user, now).await?;
+            outbox::gather(connection, &integration, &end_user, now).await?;
         }
         trial::crash_point("update.notices_written");
         let log = log(&update, self.applied, now);
         syncs::add(connection, &item, &log, self.ambient).await?;
-        work::finish(connection, &update.lease, now, update.next_due).await?;
+        let next_due = update.next_due.min(self.again_at.unwrap_or(Timestamp::MAX));
+        work::finish(connection, &update.lease, now, next_due).await?;
         Ok(self.applied)
     }
 }

@@ -317,6 +317,33 @@ async fn doubles_disorder_loss_and_strangers_change_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn five_copies_of_every_webhook_cost_hardly_more_calls_than_one() {
+    let calls = async |copies: usize| {
+        let storm = Storm::open(305, "3600").await;
+        for round in 0..3 {
+            let mut batch = Vec::new();
+            for (number, item) in storm.items.iter().enumerate() {
+                storm.bank.refresh(item).await;
+                let webhook = storm.webhook(&item.item_id, round * 1_000 + number);
+                batch.extend(std::iter::repeat_n(webhook, copies));
+            }
+            let answers = storm.send(batch).await;
+            assert!(answers.iter().all(|sent| sent.answered == Some(200)));
+            storm.rest().await;
+        }
+        let made: usize = storm.bank.calls().await.values().sum();
+        (storm, made)
+    };
+    let (_, usual) = calls(1).await;
+    let (storm, made) = calls(5).await;
+    println!("{made} calls to Plaid with five copies of every webhook, {usual} with one");
+    let store = open_store(storm.folder.path(), false).await;
+    let evidence = Evidence { calls: Some((made, usual)), ..Evidence::of(&store, &storm.bank) };
+    let violations = evidence.violations().await;
+    assert!(violations.is_empty(), "{violations:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_tenants_webhook_does_not_touch_an_item() {
     let storm = Storm::open(304, "3600").await;
     let http = http_client();

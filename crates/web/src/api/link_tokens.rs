@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use store::{Integration, ItemFilter, LinkSession, NewLinkSession};
 use utoipa::ToSchema;
 
-use super::links::{END_USER_ID_CHARS, rejected};
+use super::links::{end_user_id_fault, rejected};
 use super::page::{LIMIT, Page, PageQuery};
 use crate::problem::{FieldFault, ITEM_ENDED, Problem, ProblemDocument};
 use crate::request::{Caller, Json, Query};
@@ -97,10 +97,7 @@ pub(crate) async fn create(
 ) -> Result<(StatusCode, axum::Json<LinkSessionView>), Problem> {
     let integration = web.integration(&id).await?;
     let mut faults = Vec::new();
-    if !(1..=END_USER_ID_CHARS).contains(&body.end_user_id.chars().count()) {
-        let detail = format!("must have 1 to {END_USER_ID_CHARS} characters");
-        faults.push(FieldFault::new("/end_user_id", detail));
-    }
+    faults.extend(end_user_id_fault(&body.end_user_id));
     let name = body.client_name.as_deref().map(str::trim);
     if name.is_some_and(|name| name.is_empty() || name.chars().count() > CLIENT_NAME_CHARS) {
         let detail = format!("must have 1 to {CLIENT_NAME_CHARS} characters");
@@ -110,13 +107,14 @@ pub(crate) async fn create(
         return Err(Problem::fields(faults));
     }
     let client = web.client(&integration).await?;
-    let products = products(&integration.streams);
+    let products_if_offered = products_if_offered(&integration.streams);
     let webhook = web.webhook_url(&integration);
     let shown = name.map_or_else(|| shortened(&integration.name), str::to_owned);
     let request = LinkRequest {
         client_name: &shown,
         client_user_id: &body.end_user_id,
-        products: &products,
+        products: &PRODUCTS,
+        products_if_offered: &products_if_offered,
         webhook: Some(&webhook),
         lifetime: LIFETIME,
         update: None,
@@ -125,17 +123,17 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, axum::Json(LinkSessionView::of(session))))
 }
 
-/// Plaid's products for what is read. Transactions are the reason to link at all.
-fn products(streams: &[Stream]) -> Vec<&'static str> {
-    let mut products = vec!["transactions"];
-    for stream in streams {
-        match stream.declaration().product {
-            // Comes with transactions and cannot be asked for on its own.
-            None | Some("recurring_transactions") => {}
-            Some(product) if products.contains(&product) => {}
-            Some(product) => products.push(product),
-        }
-    }
+/// Without transactions there is no reason to link.
+const PRODUCTS: [&str; 1] = ["transactions"];
+
+/// Plaid's other products for what is read. A bank that lacks one must not end the visit.
+fn products_if_offered(streams: &[Stream]) -> Vec<&'static str> {
+    // Recurring payments come with transactions and cannot be asked for on their own.
+    let own = |product: &&str| !["transactions", "recurring_transactions"].contains(product);
+    let mut products: Vec<&str> =
+        streams.iter().filter_map(|stream| stream.declaration().product).filter(own).collect();
+    products.sort_unstable();
+    products.dedup();
     products
 }
 
@@ -200,6 +198,7 @@ impl Web {
             client_name: &shown,
             client_user_id: &item.end_user_id,
             products: &[],
+            products_if_offered: &[],
             webhook: Some(&webhook),
             lifetime: LIFETIME,
             update: Some(&token),

@@ -21,7 +21,7 @@ use crate::request::{Caller, Json, Query};
 use crate::state::Web;
 
 /// Longest id that a caller may give to an end user.
-pub(crate) const END_USER_ID_CHARS: usize = 140;
+const END_USER_ID_CHARS: usize = 140;
 
 /// An Item to link.
 #[derive(Deserialize, ToSchema)]
@@ -229,15 +229,7 @@ fn checked(integration: &Integration, body: &LinkIn) -> Result<AccessToken, Prob
     if !between(&body.item_id, NAME_CHARS) {
         faults.push(FieldFault::new("/item_id", "must be Plaid's item_id"));
     }
-    let id = body.end_user_id.as_str();
-    // Ours begin so; a caller's that did could be taken for one of them.
-    if !between(id, END_USER_ID_CHARS) || id.trim() != id || id.starts_with("eus_") {
-        let detail = format!(
-            "must have 1 to {END_USER_ID_CHARS} characters, no space around them, and not begin \
-             with eus_"
-        );
-        faults.push(FieldFault::new("/end_user_id", detail));
-    }
+    faults.extend(end_user_id_fault(&body.end_user_id));
     if body.end_user_name.as_ref().is_some_and(|name| !between(name, NAME_CHARS)) {
         let detail = format!("must have 1 to {NAME_CHARS} characters");
         faults.push(FieldFault::new("/end_user_name", detail));
@@ -250,6 +242,19 @@ fn checked(integration: &Integration, body: &LinkIn) -> Result<AccessToken, Prob
         Ok(token) if faults.is_empty() => Ok(token),
         _ => Err(Problem::fields(faults)),
     }
+}
+
+/// What is wrong with a caller's id of an end user, if anything. Ours begin with `eus_`; a caller's that
+/// did could be taken for one of them.
+pub(crate) fn end_user_id_fault(id: &str) -> Option<FieldFault> {
+    let fits = (1..=END_USER_ID_CHARS).contains(&id.chars().count());
+    if fits && id.trim() == id && !id.starts_with("eus_") {
+        return None;
+    }
+    let detail = format!(
+        "must have 1 to {END_USER_ID_CHARS} characters, no space around them, and not begin with eus_"
+    );
+    Some(FieldFault::new("/end_user_id", detail))
 }
 
 /// Plaid's refusal in our words, with Plaid's code and request id.

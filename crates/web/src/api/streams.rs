@@ -120,7 +120,7 @@ pub(crate) struct StreamStateView {
     /// Which stream.
     stream: Stream,
     /// `available`, `lacking` (the Item or its bank has no such product: a fact, not a failure),
-    /// `failing` or `waiting` for its first reading.
+    /// `failing`, or `waiting` for its first reading or for Plaid to prepare it.
     state: String,
     /// Why, in words.
     detail: Option<String>,

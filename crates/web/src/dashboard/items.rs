@@ -51,7 +51,7 @@ struct ItemPage {
     item: ItemRow,
     stale: Option<String>,
     needs_repair: bool,
-    bank_read: Age,
+    bank_read: Option<Age>,
     accounts: Vec<AccountRow>,
     streams: Vec<StreamRow>,
     syncs: Vec<SyncRow>,
@@ -92,7 +92,7 @@ pub(super) async fn show(
         },
         stale: staleness(&item, now),
         needs_repair: item.status().needs_repair(),
-        bank_read: Age::or_never(item.bank_updated_at, now),
+        bank_read: item.bank_updated_at.map(|at| Age::of(at, now)),
         accounts: accounts
             .map(|account| AccountRow {
                 name: account.name,

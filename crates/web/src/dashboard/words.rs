@@ -83,6 +83,7 @@ pub(super) fn check_badge(state: CheckState) -> Badge {
 pub(super) fn stream_badge(state: Option<&str>, was_read: bool) -> Badge {
     match state {
         Some("failing") => badge(FAILED, "Failing"),
+        Some("waiting") => badge(WAITING, "Being prepared by Plaid"),
         Some("lacking") => badge(OFF, "Not offered by this bank"),
         _ if was_read => badge(HEALTHY, "Read"),
         _ => badge(WAITING, "Waiting"),
