@@ -374,4 +374,109 @@ mod tests {
             assert_eq!((*status as usize, ItemStatus::from_name(name)), (place, Some(*status)));
         }
     }
+
+    /// The same life told as facts that are true or not, and a precedence among them.
+    #[derive(Default)]
+    struct Facts {
+        removed: bool,
+        removing: bool,
+        gone: bool,
+        disabled: bool,
+        login_broken: bool,
+        failing: bool,
+        catching_up: bool,
+        synced: bool,
+    }
+
+    impl Facts {
+        fn learn(&mut self, event: &ItemEvent) {
+            let ended = self.removed || self.removing || self.gone;
+            let asleep = ended || self.disabled;
+            match event {
+                ItemEvent::RemovalConfirmed => self.removed = true,
+                ItemEvent::RemovalBegun => self.removing |= !self.removed,
+                ItemEvent::Linked => {
+                    let untouched = !asleep && !self.login_broken && !self.failing;
+                    let untouched = untouched && !self.catching_up;
+                    *self = Self {
+                        synced: self.synced && untouched,
+                        catching_up: !untouched,
+                        ..Self::default()
+                    };
+                }
+                ItemEvent::Troubled { trouble: Trouble::Gone } => {
+                    self.gone |= !self.removed && !self.removing;
+                    self.disabled &= !self.gone;
+                }
+                ItemEvent::Enabled if self.disabled && !ended => {
+                    *self = Self { catching_up: true, ..Self::default() };
+                }
+                ItemEvent::Disabled if !ended => self.disabled = true,
+                _ if asleep => {}
+                ItemEvent::Synced => *self = Self { synced: true, ..Self::default() },
+                ItemEvent::Troubled { trouble: Trouble::Login } => self.login_broken = true,
+                ItemEvent::Troubled { .. } => self.failing |= !self.login_broken,
+                ItemEvent::LoginRepaired | ItemEvent::Updated
+                    if self.login_broken || self.failing =>
+                {
+                    *self = Self { catching_up: true, ..Self::default() };
+                }
+                _ => {}
+            }
+        }
+
+        fn standing(&self) -> Standing {
+            [
+                (self.removed, Standing::Removed),
+                (self.removing, Standing::Removing),
+                (self.gone, Standing::Revoked),
+                (self.disabled, Standing::Disabled),
+                (self.login_broken, Standing::LoginRequired),
+                (self.failing, Standing::Erroring),
+                (self.catching_up, Standing::CatchingUp),
+                (self.synced, Standing::Healthy),
+            ]
+            .into_iter()
+            .find(|(holds, _)| *holds)
+            .map_or(Standing::Waiting, |(_, standing)| standing)
+        }
+    }
+
+    #[test]
+    fn ten_thousand_random_walks_agree_with_the_facts() {
+        let events = [
+            ItemEvent::Linked,
+            ItemEvent::Synced,
+            ItemEvent::Synced,
+            LOGIN,
+            GONE,
+            PASSING,
+            PASSING,
+            ItemEvent::LoginRepaired,
+            ItemEvent::Updated,
+            ItemEvent::NewAccounts,
+            ItemEvent::AccountRevoked { account_id: "a".into() },
+            ItemEvent::EndsSoon { ending: Ending::Expiration, at: None },
+            ItemEvent::Disabled,
+            ItemEvent::Enabled,
+            ItemEvent::RemovalBegun,
+            ItemEvent::RemovalConfirmed,
+        ];
+        let mut chance: u64 = 5;
+        let mut edges = std::collections::HashSet::new();
+        for walk in 0..10_000 {
+            let (mut life, mut facts) = (ItemLife::NEW, Facts::default());
+            for step in 0..20 {
+                chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(99);
+                let place = usize::try_from((chance >> 33) % 16).expect("small");
+                let event = &events[place];
+                edges.insert((life.standing, place));
+                life = life.after(event);
+                facts.learn(event);
+                let told = (walk, step, event);
+                assert_eq!(life.standing, facts.standing(), "{told:?}");
+            }
+        }
+        assert_eq!(edges.len(), 9 * events.len(), "every edge of the machine was walked");
+    }
 }

@@ -162,3 +162,28 @@ async fn an_estate_of_items_is_brought_in_by_file_and_the_run_can_be_repeated() 
     world.agree().await;
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_command_beside_a_running_server_reads_an_item_again() {
+    let world = World::start(105).await;
+    let item = world.customer("alice", "user_good").await;
+    world.agree().await;
+    let before = walks(&world, &item).await;
+    let folder = world.folder().to_owned();
+    fs::write(folder.join("master.key"), "c2VsdmVkZ2Ugc2VsdmVkZ2Ugc2VsdmVkZ2Ugc2VsdmU=").unwrap();
+    let resync = async |id: &str| {
+        let mut command = selvedge(&["resync", "--item", id, "--data-dir"]);
+        command.arg(&folder);
+        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    };
+    let asked = resync(&item.item_id).await;
+    assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+    // Another process wrote the wish; the workers here find it when they next look, or are poked.
+    world.store.poke(store::WorkKind::Sync, "nothing", false).await.unwrap();
+    world.until("a full walk", async || walks(&world, &item).await > before).await;
+    let unknown = resync("nobody").await;
+    assert!(!unknown.status.success());
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("there is no item nobody"));
+    world.assert_sound().await;
+    world.stop().await;
+}

@@ -83,8 +83,8 @@ pub(super) fn check_badge(state: CheckState) -> Badge {
 pub(super) fn stream_badge(state: Option<&str>, was_read: bool) -> Badge {
     match state {
         Some("failing") => badge(FAILED, "Failing"),
-        Some("waiting") => badge(WAITING, "Being prepared by Plaid"),
-        Some("lacking") => badge(OFF, "Not offered by this bank"),
+        Some("waiting") => badge(WAITING, "Preparing"),
+        Some("lacking") => badge(OFF, "Not offered"),
         _ if was_read => badge(HEALTHY, "Read"),
         _ => badge(WAITING, "Waiting"),
     }
