@@ -5,7 +5,9 @@
 use jiff::{SignedDuration, Timestamp};
 use plaid::{Client, Reaction};
 use secrecy::{ExposeSecret, SecretString};
-use store::{AccountTraits, Lease, LinkSecrets, LinkSession, NewLink, Store, VisitEnded};
+use store::{
+    AccountTraits, Lease, LinkOutcome, LinkSecrets, LinkSession, NewLink, Store, VisitEnded,
+};
 
 use crate::retry::soon;
 use crate::step::Failure;
@@ -18,8 +20,8 @@ const CLOSELY_FOR: SignedDuration = SignedDuration::from_mins(30);
 /// Plaid keeps what a visit brought for about six hours after the page has expired.
 const KEPT_AFTER_EXPIRY: SignedDuration = SignedDuration::from_hours(6);
 
-const ORPHANED: &str = "Plaid has spent the public token, but its answer with the access token was \
-    lost. The token cannot be asked for again: ask the end user to link the bank again.";
+const ORPHANED: &str = "An answer of Plaid's was lost, and now it no longer takes the public token: the \
+    access token cannot be asked for again. Ask the end user to link the bank again.";
 
 /// Does what is due for a visit.
 pub(crate) async fn look_after(
@@ -124,7 +126,10 @@ async fn exchange_all(
     );
     new.exchange = Some(exchange);
     describe(client, access_token, &mut new).await;
-    store.link(new).await?;
+    if !matches!(store.link(new).await?, LinkOutcome::Created(_) | LinkOutcome::Replaced(_)) {
+        let why = format!("The Item {} is linked to somebody else.", made.item_id);
+        return Ok(store.end_link_session(lease, session, "failed", Some(&why)).await?);
+    }
     // More tokens of the same visit are exchanged in turn.
     let again = store.ambient().now();
     let next = if secrets.public_tokens.len() > 1 { again } else { Timestamp::MAX };
