@@ -51,10 +51,17 @@ async fn look(
     secrets: &LinkSecrets,
 ) -> Result<(), Failure> {
     let now = store.ambient().now();
-    let state = client.link_token_get(secrets.link_token.expose_secret()).await?;
+    let over = session.expires_at.saturating_add(KEPT_AFTER_EXPIRY).unwrap_or(now);
+    let state = match client.link_token_get(secrets.link_token.expose_secret()).await {
+        Ok(state) => state,
+        Err(error) if now >= over || error.code() == Some("INVALID_LINK_TOKEN") => {
+            let why = Some("Plaid no longer knows the page.");
+            return Ok(store.end_link_session(lease, session, "expired", why).await?);
+        }
+        Err(error) => return Err(error.into()),
+    };
     let finished = state.link_sessions.iter().rev().find(|visit| visit.finished_at.is_some());
     let Some(visit) = finished else {
-        let over = session.expires_at.saturating_add(KEPT_AFTER_EXPIRY).unwrap_or(now);
         if now >= over {
             return Ok(store.end_link_session(lease, session, "expired", None).await?);
         }
@@ -69,10 +76,6 @@ async fn look(
     public_tokens.extend(older.filter(|token| !token.is_empty()));
     public_tokens.sort();
     public_tokens.dedup();
-    // In update mode the Item keeps its token, so there is nothing to exchange.
-    if session.item.is_some() {
-        public_tokens.clear();
-    }
     let succeeded = visit.exit.is_none() && (visit.on_success.is_some() || visit.results.is_some());
     let link_token = secrets.link_token.expose_secret().to_owned();
     store.end_visit(&VisitEnded { link_token, public_tokens, succeeded }).await?;
@@ -90,7 +93,9 @@ async fn exchange_all(
         let why = "Plaid says the visit succeeded, but it brought no new Item.";
         return Ok(store.end_link_session(lease, session, "failed", Some(why)).await?);
     }
+    // Of several Items of one visit none may cost another: they are marked after their first sync.
     if !session.exchanging
+        && secrets.public_tokens.len() == 1
         && let Some(item_id) = duplicate(store, client, session, secrets).await?
     {
         let why = format!(
@@ -162,7 +167,9 @@ async fn duplicate(
         Err(error) => return Err(error.into()),
     };
     let results = state.link_sessions.iter().filter_map(|visit| visit.results.as_ref());
-    for result in results.flat_map(|results| &results.item_add_results) {
+    let token = secrets.public_tokens.first().map(ExposeSecret::expose_secret);
+    let results = results.flat_map(|results| &results.item_add_results);
+    for result in results.filter(|result| Some(result.public_token.as_str()) == token) {
         let Some(institution_id) = result.institution_id() else { continue };
         let traits: Vec<AccountTraits> = result
             .accounts

@@ -39,11 +39,12 @@ const COUNT_ITEMS_EVERY: Duration = Duration::from_secs(60);
 
 /// Workers of each kind. `most_attempts` keeps some of those that sync to Items whose last sync
 /// did not fail, so that Items behind dead banks never hold up the others.
-pub const WORKERS: [(WorkKind, i64, usize); 5] = [
+pub const WORKERS: [(WorkKind, i64, usize); 6] = [
     (WorkKind::Sync, 0, 4),
     (WorkKind::Sync, i64::MAX, 4),
     (WorkKind::Notify, i64::MAX, 1),
-    (WorkKind::Deliver, i64::MAX, 4),
+    (WorkKind::Deliver, 0, 8),
+    (WorkKind::Deliver, i64::MAX, 8),
     (WorkKind::LinkSession, i64::MAX, 2),
 ];
 

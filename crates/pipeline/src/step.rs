@@ -128,7 +128,6 @@ pub(crate) async fn note<M: Memory>(
             let _lost = memory.fail(lease, again, "overtaken").await;
             return;
         }
-        Failure::Store(error) => memory.fail(lease, again, &error.to_string()).await,
         Failure::Plaid(error) => {
             let failed = store::FailedSync {
                 trouble: error.trouble(),
@@ -139,7 +138,7 @@ pub(crate) async fn note<M: Memory>(
             };
             memory.fail_item(&item.key, lease, failed).await
         }
-        Failure::Restless(_) | Failure::Fault(_) => {
+        Failure::Store(_) | Failure::Restless(_) | Failure::Fault(_) => {
             let failed = store::FailedSync {
                 trouble: model::Trouble::Passing,
                 detail: failure.to_string(),

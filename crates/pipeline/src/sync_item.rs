@@ -34,7 +34,8 @@ pub(crate) async fn sync_item<M: Memory, B: Bank>(
     let owner = Owner { item_id: item.item_id.clone(), end_user_id: item.end_user_id.clone() };
     let mut update = Update::new(item.key.clone(), lease.clone(), ambient.now(), &item.cursor);
     update.history = item.history;
-    if rules.streams.contains(&Stream::Transactions) {
+    let reads_transactions = rules.streams.contains(&Stream::Transactions);
+    if reads_transactions {
         let cursor = if item.rewalk { "" } else { item.cursor.as_str() };
         let plan = Plan { owner: &owner, cursor };
         let mut stage = StagedItem { memory, lease };
@@ -51,7 +52,11 @@ pub(crate) async fn sync_item<M: Memory, B: Bank>(
     let states = memory.stream_states(&item.key).await?;
     for stream in due(&rules.streams, &states, ambient.now()) {
         let known = states.iter().find(|state| state.stream == stream);
-        let reading = read(bank, item, &owner, stream, known, ambient, &mut update.trouble).await;
+        let (reading, trouble) = read(bank, item, &owner, stream, known, ambient).await;
+        // While transactions can be read, the trouble is that stream's alone.
+        if !reads_transactions {
+            update.trouble = trouble.or(update.trouble);
+        }
         if let Reading::Read(snapshot) = &reading {
             update.bank_times = bank_times(snapshot).or(update.bank_times);
         }
@@ -111,8 +116,8 @@ fn due(chosen: &[Stream], states: &[StreamState], now: Timestamp) -> Vec<Stream>
     chosen.iter().copied().filter(is_due).collect()
 }
 
-/// Reads one stream. A product that the Item lacks is a fact, a failure of this stream alone; but a
-/// login that is broken is the Item's trouble.
+/// Reads one stream. A product that the Item lacks is a fact; a failure is this stream's, with what it
+/// would mean for the Item.
 async fn read(
     bank: &impl Bank,
     item: &Item,
@@ -120,13 +125,13 @@ async fn read(
     stream: Stream,
     known: Option<&StreamState>,
     ambient: &Ambient,
-    trouble: &mut Option<(Trouble, String)>,
-) -> Reading {
-    let last = known.and_then(|state| state.last_success_at);
+) -> (Reading, Option<(Trouble, String)>) {
+    // Whoever asks for everything again means the whole history.
+    let last = known.and_then(|state| state.last_success_at).filter(|_| !item.rewalk);
     let institution_id = item.institution_id.as_deref();
     let read = read_stream(bank, stream, owner, institution_id, last, ambient.now()).await;
     let error = match read {
-        Ok(snapshot) => return Reading::Read(snapshot),
+        Ok(snapshot) => return (Reading::Read(snapshot), None),
         Err(error) => error,
     };
     let why = error.to_string();
@@ -135,16 +140,15 @@ async fn read(
         Some("ADDITIONAL_CONSENT_REQUIRED" | "ACCESS_NOT_GRANTED" | "NO_ACCOUNTS")
     );
     if error.reaction() == Reaction::Lacking || consent {
-        return Reading::Lacking { stream, why };
+        return (Reading::Lacking { stream, why }, None);
     }
     let failures = known.map_or(0, |state| state.failures);
     if error.code() == Some("PRODUCT_NOT_READY") {
-        return Reading::Preparing { stream, why, failures };
+        return (Reading::Preparing { stream, why, failures }, None);
     }
-    if error.trouble() != Trouble::Passing {
-        *trouble = Some((error.trouble(), why.clone()));
-    }
-    Reading::Failed { stream, why, failures }
+    let trouble = error.trouble();
+    let trouble = (trouble != Trouble::Passing).then(|| (trouble, why.clone()));
+    (Reading::Failed { stream, why, failures }, trouble)
 }
 
 /// When Plaid last read the bank, and last failed to, as the Item's own record says.

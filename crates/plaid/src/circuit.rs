@@ -22,6 +22,8 @@ struct State {
     /// Until when nobody asks; after it one call may try.
     rests_until: Option<Instant>,
     rest: Duration,
+    /// Whether a call is out that tries for all.
+    trying: bool,
 }
 
 impl Circuit {
@@ -33,6 +35,7 @@ impl Circuit {
             Some(_) => {
                 // This caller tries; the others go on waiting until it is known how that went.
                 state.rests_until = Some(Instant::now() + state.rest);
+                state.trying = true;
                 Ok(())
             }
             None => Ok(()),
@@ -47,7 +50,10 @@ impl Circuit {
             return;
         }
         state.failures = state.failures.saturating_add(1);
-        if state.failures >= FAILURES {
+        // Calls that were out when it opened say nothing new.
+        let is_news = state.rests_until.is_none() || state.trying;
+        if state.failures >= FAILURES && is_news {
+            state.trying = false;
             state.rest = (state.rest * 2).clamp(FIRST_REST, LONGEST_REST);
             state.rests_until = Some(Instant::now() + state.rest);
         }

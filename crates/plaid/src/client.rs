@@ -352,7 +352,12 @@ impl Client {
             body["webhook"] = json!(webhook);
         }
         match request.update {
-            Some(_) => body["update"] = json!({ "account_selection_enabled": true }),
+            Some(_) => {
+                body["update"] = json!({ "account_selection_enabled": true });
+                if !request.products_if_offered.is_empty() {
+                    body["additional_consented_products"] = json!(request.products_if_offered);
+                }
+            }
             None => {
                 body["products"] = json!(request.products);
                 if !request.products_if_offered.is_empty() {

@@ -72,13 +72,12 @@ pub fn link_news(webhook: &Webhook) -> Option<LinkNews> {
     public_tokens.extend(webhook.public_token.clone());
     public_tokens.sort();
     public_tokens.dedup();
-    let succeeded = match webhook.webhook_code.as_str() {
-        "ITEM_ADD_RESULT" => true,
-        "SESSION_FINISHED" => {
-            webhook.status.as_ref().is_some_and(|status| status.eq_ignore_ascii_case("success"))
-        }
-        _ => return None,
-    };
+    // The parts of a visit are told once more, all together, when it is finished.
+    if webhook.webhook_code != "SESSION_FINISHED" {
+        return None;
+    }
+    let status = webhook.status.as_ref();
+    let succeeded = status.is_some_and(|status| status.eq_ignore_ascii_case("success"));
     Some(LinkNews { link_token: webhook.link_token.clone()?, public_tokens, succeeded })
 }
 

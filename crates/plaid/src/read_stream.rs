@@ -68,8 +68,8 @@ pub async fn read_stream(
     Ok(snapshot)
 }
 
-/// Plaid pages this list by offset, which is unsafe while it changes: a reading whose total or ids
-/// do not add up is made again.
+/// Plaid pages this list by offset, which is unsafe while it changes: a reading counts only if it met
+/// exactly as many elements as Plaid says there are, all through.
 async fn read_by_dates(
     bank: &impl Bank,
     owner: &Owner,
@@ -82,46 +82,48 @@ async fn read_by_dates(
         day(last).saturating_sub(INVESTMENT_OVERLAP_DAYS.days()).max(earliest)
     });
     let stream = Stream::InvestmentTransactions;
-    let mut snapshot =
-        Snapshot { stream, records: Vec::new(), quarantined: Vec::new(), since: Some(since) };
     for _ in 0..READINGS {
-        (snapshot.records, snapshot.quarantined) = (Vec::new(), Vec::new());
+        let mut snapshot =
+            Snapshot { stream, records: Vec::new(), quarantined: Vec::new(), since: Some(since) };
         let mut totals = HashSet::new();
+        let mut seen = 0;
         for _ in 0..PAGES {
-            let seen = snapshot.records.len() + snapshot.quarantined.len();
             let part = Part { dates: Some((since, today)), offset: seen, ..Part::default() };
             let answer = bank.read(stream, &part).await?;
-            let total = number(&answer, "total_investment_transactions");
-            totals.insert(total);
+            totals.insert(number(&answer, "total_investment_transactions"));
+            let met = count(&answer, "investment_transactions");
             collect(&mut snapshot, &answer, owner);
-            let now_seen = snapshot.records.len() + snapshot.quarantined.len();
-            if now_seen == seen || now_seen >= total {
+            seen += met;
+            if met == 0 || totals.iter().any(|total| Some(seen) >= *total) {
                 break;
             }
         }
-        let ids: HashSet<&str> = snapshot.records.iter().map(|r| r.record_id.as_str()).collect();
-        if totals.len() == 1 && ids.len() == snapshot.records.len() {
+        let kept = snapshot.records.len() + snapshot.quarantined.len();
+        if totals.len() == 1 && totals.contains(&Some(seen)) && kept == seen {
             return Ok(snapshot);
         }
     }
-    // It would not hold still: what was seen is true, what was not seen is not proven gone.
-    let mut seen = HashSet::new();
-    snapshot.records.retain(|record| seen.insert(record.record_id.clone()));
-    snapshot.quarantined.push(Quarantined {
-        part: stream.as_str().to_owned(),
-        reason: "the list changed during each reading; absences wait for the next one".to_owned(),
-        raw: String::new(),
-    });
-    Ok(snapshot)
+    // What was seen may be true, but a part taken for the whole would hide the rest for good.
+    Err(Error::Malformed {
+        path: "/investments/transactions/get",
+        status: 200,
+        reason: "its pages do not add up to the total it names".to_owned(),
+        request_id: None,
+    })
 }
 
 fn day(at: Timestamp) -> Date {
     at.to_zoned(jiff::tz::TimeZone::UTC).date()
 }
 
-fn number(answer: &RawValue, name: &str) -> usize {
-    let top = members(answer).unwrap_or_default();
-    top.get(name).and_then(|raw| raw.get().parse().ok()).unwrap_or(0)
+fn number(answer: &RawValue, name: &str) -> Option<usize> {
+    members(answer)?.get(name)?.get().parse().ok()
+}
+
+fn count(answer: &RawValue, name: &str) -> usize {
+    let list = at_path(answer, &[name]).map(RawValue::get);
+    let list = list.and_then(|text| serde_json::from_str::<Vec<&RawValue>>(text).ok());
+    list.map_or(0, |list| list.len())
 }
 
 type Members<'a> = BTreeMap<String, &'a RawValue>;
@@ -139,19 +141,29 @@ fn collect(snapshot: &mut Snapshot, answer: &RawValue, owner: &Owner) {
             serde_json::from_str(found.get()).unwrap_or_else(|_| vec![found]);
         for raw in elements.into_iter().filter(|raw| raw.get() != "null") {
             match arrival(stream.declaration(), raw, kind, owner) {
-                Ok(record) => snapshot.records.push(record),
-                Err(reason) => snapshot.quarantined.push(Quarantined {
-                    part: stream.as_str().to_owned(),
-                    reason,
-                    raw: if stream.declaration().sealed {
-                        String::new()
-                    } else {
-                        raw.get().to_owned()
-                    },
-                }),
+                Ok(record) => match twin(snapshot, &record) {
+                    None => snapshot.records.push(record),
+                    // Told twice, word for word.
+                    Some(true) => {}
+                    Some(false) => set_aside(snapshot, raw, "another element has the same key"),
+                },
+                Err(reason) => set_aside(snapshot, raw, &reason),
             }
         }
     }
+}
+
+/// Whether an element with this key is here already, and says the same.
+fn twin(snapshot: &Snapshot, record: &Arrival) -> Option<bool> {
+    let known = snapshot.records.iter().find(|known| known.record_id == record.record_id)?;
+    Some(known.body == record.body)
+}
+
+fn set_aside(snapshot: &mut Snapshot, raw: &RawValue, reason: &str) {
+    let stream = snapshot.stream;
+    let raw = if stream.declaration().sealed { String::new() } else { raw.get().to_owned() };
+    let (part, reason) = (stream.as_str().to_owned(), reason.to_owned());
+    snapshot.quarantined.push(Quarantined { part, reason, raw });
 }
 
 fn at_path<'a>(raw: &'a RawValue, path: &[&str]) -> Option<&'a RawValue> {
@@ -288,5 +300,48 @@ mod tests {
         let body: serde_json::Value = serde_json::from_str(&read.records[0].body).unwrap();
         assert_eq!(body["transactions_updated_at"], "2026-01-31T00:02:03Z");
         assert_eq!(body["institution_id"], "ins_1");
+    }
+
+    /// Pages of investment transactions as they come, one after another.
+    struct Pages(std::sync::Mutex<Vec<&'static str>>);
+
+    impl Bank for Pages {
+        async fn transactions_sync(&self, _: &str) -> Result<crate::wire::SyncPage, Error> {
+            unreachable!("not asked here")
+        }
+
+        async fn accounts_get(&self) -> Result<crate::wire::Accounts, Error> {
+            unreachable!("not asked here")
+        }
+
+        async fn read(&self, _: Stream, _: &Part) -> Result<Box<RawValue>, Error> {
+            let mut pages = self.0.lock().unwrap();
+            let page = if pages.len() > 1 { pages.remove(0) } else { pages[0] };
+            Ok(RawValue::from_string(page.to_owned()).unwrap())
+        }
+
+        async fn remove(&self) -> Result<(), Error> {
+            unreachable!("not asked here")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_part_of_the_investment_history_is_never_taken_for_the_whole() {
+        let owner = Owner { item_id: "item".into(), end_user_id: "alice".into() };
+        let read = async |pages: &[&'static str]| {
+            let bank = Pages(std::sync::Mutex::new(pages.to_vec()));
+            let stream = Stream::InvestmentTransactions;
+            let now = Timestamp::UNIX_EPOCH;
+            read_stream(&bank, stream, &owner, None, None, now).await.map(|s| s.records.len())
+        };
+        const ONE: &str = r#"{"investment_transactions":[{"investment_transaction_id":"a","date":"1970-01-01"}],"total_investment_transactions":2}"#;
+        const TWO: &str = r#"{"investment_transactions":[{"investment_transaction_id":"b","date":"1970-01-01"}],"total_investment_transactions":2}"#;
+        const NONE: &str = r#"{"investment_transactions":[],"total_investment_transactions":2}"#;
+        const UNNUMBERED: &str = r#"{"investment_transactions":[]}"#;
+        assert_eq!(read(&[ONE, TWO]).await.unwrap(), 2);
+        assert!(read(&[NONE]).await.is_err(), "an empty page against a total of two");
+        assert!(read(&[ONE, ONE]).await.is_err(), "the same row twice is not two rows");
+        assert!(read(&[UNNUMBERED]).await.is_err(), "no total, no proof");
+        assert_eq!(read(&[ONE, NONE, ONE, TWO]).await.unwrap(), 2, "read again");
     }
 }

@@ -14,7 +14,7 @@ use crate::integrations::parsed;
 use crate::statement::declare;
 use crate::takeover::take_over;
 use crate::work::{self, WorkKind};
-use crate::{life, suggestions};
+use crate::{life, records, suggestions};
 
 declare! {
     SIBLINGS =
@@ -160,6 +160,7 @@ pub(crate) async fn replace(
         }
     }
     sqlx::query(REPLACED).bind(feed.item.clone()).execute(&mut *connection).await?;
+    records::remove_all(connection, old.as_str(), ambient.now()).await?;
     end_at_plaid(connection, old.as_str(), ambient).await
 }
 

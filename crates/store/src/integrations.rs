@@ -26,6 +26,11 @@ declare! {
          WHERE id = $1";
     SECRETS = "SELECT secret, data_key FROM integrations WHERE id = $1";
     CHOOSE_STREAMS = "UPDATE integrations SET streams = $2 WHERE id = $1";
+    POKE_ITEMS =
+        "UPDATE work SET wanted_seq = wanted_seq + 1, \
+            due_at = CASE WHEN due_at < $2 THEN due_at ELSE $2 END \
+         WHERE kind = 'sync' AND subject IN (SELECT id FROM items WHERE integration_id = $1 \
+            AND status NOT IN ('removing', 'removed', 'revoked', 'disabled'))";
     DELETE_SUBSCRIPTIONS = "DELETE FROM subscriptions WHERE integration_id = $1";
     DELETE_DELIVERIES =
         "DELETE FROM deliveries WHERE subscription IN \
@@ -137,22 +142,26 @@ impl Store {
         get.fetch_optional(self.db.readers()).await?.as_ref().map(read).transpose()
     }
 
-    /// Chooses what is read of an integration's Items from now on.
+    /// Chooses what is read of an integration's Items from now on, and asks for it.
     pub async fn choose_streams(
         &self,
         id: &IntegrationId,
         streams: &[Stream],
     ) -> Result<(), Error> {
-        let (id, names) = (id.to_string(), names(streams));
+        let (id, names, now) = (id.to_string(), names(streams), self.ambient.now());
         self.db
             .write(move |connection| {
                 Box::pin(async move {
-                    let choose = sqlx::query(CHOOSE_STREAMS).bind(id).bind(names);
-                    choose.execute(connection).await?;
+                    let choose = sqlx::query(CHOOSE_STREAMS).bind(id.clone()).bind(names);
+                    choose.execute(&mut *connection).await?;
+                    let poke = sqlx::query(POKE_ITEMS).bind(id).bind(now.as_microsecond());
+                    poke.execute(connection).await?;
                     Ok(())
                 })
             })
-            .await
+            .await?;
+        self.news.announce_work();
+        Ok(())
     }
 
     /// The secret of an integration.

@@ -35,7 +35,9 @@ macro_rules! items_where {
                 i.institution_name, i.life, i.status_detail, i.history, i.history_since, \
                 i.days_requested, i.cursor, i.rewalk, i.item_seq, i.created_at, \
                 i.last_attempt_at, i.last_success_at, i.last_webhook_at, i.bank_updated_at, \
-                i.bank_failed_at, i.duplicate_of, e.end_user_id \
+                i.bank_failed_at, e.end_user_id, \
+                (SELECT o.id FROM items o WHERE o.id = i.duplicate_of \
+                    AND o.status NOT IN ('removing', 'removed')) AS duplicate_of \
              FROM items i JOIN end_users e ON e.id = i.end_user_key ",
             $condition
         )
@@ -61,7 +63,9 @@ declare! {
             institution_id, institution_name, status, life, history, days_requested, cursor, \
             rewalk, item_seq, erase, created_at, replaces) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, 'waiting', $8, 'not_ready', $9, '', 0, 0, 0, $10, $11)";
-    REPLACE_TOKEN = "UPDATE items SET access_token = $2, erase = 0 WHERE id = $1";
+    REPLACE_TOKEN =
+        "UPDATE items SET access_token = $2, erase = 0, replaces = COALESCE($3, replaces) \
+         WHERE id = $1";
     ITEM_OWNER =
         "SELECT i.id, i.integration_id, e.end_user_id FROM items i \
          JOIN end_users e ON e.id = i.end_user_key WHERE i.item_id = $1";
@@ -501,7 +505,8 @@ async fn replace(
     }
     let key: ItemKey = parsed(owner, "id")?;
     add_end_user(connection, new, ambient).await?;
-    let replace = sqlx::query(REPLACE_TOKEN).bind(key.to_string()).bind(seal(&key)?);
+    let replaces = new.replaces.as_ref().filter(|old| **old != key).map(ToString::to_string);
+    let replace = sqlx::query(REPLACE_TOKEN).bind(key.to_string()).bind(seal(&key)?).bind(replaces);
     replace.execute(&mut *connection).await?;
     life::happen(connection, key.as_str(), &ItemEvent::Linked, None, ambient).await?;
     item_streams::make_all_due(connection, key.as_str()).await?;

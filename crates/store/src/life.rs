@@ -18,7 +18,11 @@ declare! {
     READ =
         "SELECT i.life, i.status, i.item_id, i.integration_id, e.end_user_id FROM items i \
          JOIN end_users e ON e.id = i.end_user_key WHERE i.id = $1";
-    WRITE = "UPDATE items SET life = $2, status = $3, status_detail = $4 WHERE id = $1";
+    /// `$5` keeps the words that explain a state that has not changed.
+    WRITE =
+        "UPDATE items SET life = $2, status = $3, \
+            status_detail = CASE WHEN CAST($5 AS BIGINT) = 1 THEN status_detail ELSE $4 END \
+         WHERE id = $1";
 }
 
 /// Lets something happen to an Item within a larger write. Gives the status it has now.
@@ -33,13 +37,17 @@ pub(crate) async fn happen(
     let (life, status): (String, String) = (row.try_get("life")?, row.try_get("status")?);
     let before = ItemStatus::from_name(&status).ok_or(Error::corrupt("a status"))?;
     let life: ItemLife = serde_json::from_str(&life).map_err(|_| Error::corrupt("a life"))?;
+    let was = life.standing;
     let life = life.after(event);
+    let keeps_words = life.standing == was
+        && !matches!(event, ItemEvent::Troubled { .. } | ItemEvent::Synced | ItemEvent::Linked);
     let after = life.status();
     sqlx::query(WRITE)
         .bind(item.to_owned())
         .bind(records::json(&life)?)
         .bind(after.as_str())
         .bind(detail.map(str::to_owned))
+        .bind(i64::from(keeps_words))
         .execute(&mut *connection)
         .await?;
     if let ItemEvent::AccountRevoked { account_id } = event {

@@ -45,7 +45,7 @@ declare! {
             "integration_id = $1 AND (CAST($2 AS TEXT) IS NULL OR id < $2) ORDER BY id DESC LIMIT $3"
         );
     NEWEST_OF_ITEM = sessions_where!("item = $1 ORDER BY id DESC LIMIT 1");
-    BY_TOKEN = "SELECT id, integration_id FROM link_sessions WHERE link_token_hash = $1";
+    BY_TOKEN = "SELECT id, integration_id, item FROM link_sessions WHERE link_token_hash = $1";
     FINISH =
         "UPDATE link_sessions SET state = $2, public_tokens = $3, updated_at = $4 \
          WHERE id = $1 AND state = 'open'";
@@ -298,7 +298,10 @@ impl Store {
         let Some(row) = find.fetch_optional(self.db.readers()).await? else { return Ok(None) };
         let session: String = row.try_get("id")?;
         let integration: IntegrationId = parsed(&row, "integration_id")?;
-        let public_tokens = self.seal_tokens(&integration, &session, &visit.public_tokens).await?;
+        let repairs: Option<String> = row.try_get("item")?;
+        // In update mode the Item keeps its token, so there is nothing to exchange.
+        let tokens = if repairs.is_some() { &[][..] } else { &visit.public_tokens };
+        let public_tokens = self.seal_tokens(&integration, &session, tokens).await?;
         Ok(Some(SealedVisit { session, public_tokens, succeeded: visit.succeeded }))
     }
 

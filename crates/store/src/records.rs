@@ -35,6 +35,8 @@ declare! {
     ONE =
         "SELECT record_id, version, removed, body FROM records \
          WHERE item = $1 AND stream = $2 AND record_id = $3";
+    LIVE_OF_ITEM =
+        "SELECT stream, record_id, version, body FROM records WHERE item = $1 AND removed = 0";
     OF_END_USER =
         "SELECT body FROM records WHERE end_user_key = $1 AND stream = $2 AND removed = 0 \
          AND (CAST($3 AS TEXT) IS NULL OR record_id > $3) ORDER BY record_id LIMIT $4";
@@ -112,7 +114,12 @@ pub(crate) async fn apply(
     }
     let seal = RecordSeal { key: None, integration: "" };
     let accounts = known(connection, &feed.item, Stream::Accounts, &seal).await?;
+    let mut seen = HashSet::new();
     for Staged { record, raw } in &page.accounts {
+        // A page that tells of an account twice says it once.
+        if !seen.insert(record.account_id.as_str()) {
+            continue;
+        }
         let arrival = Arrival {
             record_id: record.account_id.clone(),
             body: json(record)?,
@@ -135,7 +142,8 @@ pub(crate) async fn apply(
         }
     }
     let balances = known(connection, &feed.item, Stream::Balances, &seal).await?;
-    for balance in &page.balances {
+    let mut seen = HashSet::new();
+    for balance in page.balances.iter().filter(|b| seen.insert(b.account_id.clone())) {
         balance_readings::keep(connection, &feed.item, balance).await?;
         let before = balances.get(&balance.account_id);
         if before.is_none_or(|known| known.removed || reads_differently(&known.body, balance)) {
@@ -162,7 +170,8 @@ pub(crate) async fn apply_snapshot(
     let stream = snapshot.stream;
     let before = known(connection, &feed.item, stream, seal).await?;
     let told: HashSet<String> = snapshot.records.iter().map(|r| r.record_id.clone()).collect();
-    for arrival in snapshot.records {
+    let mut seen = HashSet::new();
+    for arrival in snapshot.records.into_iter().filter(|r| seen.insert(r.record_id.clone())) {
         upsert(connection, feed, stream, &before, arrival, seal, now).await?;
     }
     if !snapshot.quarantined.is_empty() {
@@ -201,6 +210,26 @@ pub(crate) async fn revoke_account(
     let mut feed = FeedWriter::open(connection, item).await?;
     let revoked = Account { status: AccountStatus::Revoked, ..account };
     rewrite_account(connection, &mut feed, (&id, &known), &revoked, now).await?;
+    feed.close(connection).await
+}
+
+/// Removes every record of an item that another one replaces.
+pub(crate) async fn remove_all(
+    connection: &mut Connected,
+    item: &str,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let mut feed = FeedWriter::open(connection, item).await?;
+    let rows = sqlx::query(LIVE_OF_ITEM).bind(item.to_owned()).fetch_all(&mut *connection).await?;
+    for row in rows {
+        let (name, id): (String, String) = (row.try_get("stream")?, row.try_get("record_id")?);
+        let stream = Stream::from_name(&name).ok_or(Error::corrupt("a stream"))?;
+        let stored: String = row.try_get("body")?;
+        let version = row.try_get("version")?;
+        // What is only put aside need not be opened.
+        let known = Known { version, removed: false, body: String::new(), stored };
+        remove(connection, &mut feed, stream, (&id, &known), now).await?;
+    }
     feed.close(connection).await
 }
 

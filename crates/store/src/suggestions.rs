@@ -221,6 +221,8 @@ async fn settle(
         let mut feed = FeedWriter::open(connection, suggestion.item.as_str()).await?;
         let (from, to) = (&suggestion.from_id, &suggestion.to_id);
         if !take_over(connection, &mut feed, from, to, now).await? {
+            let moot = sqlx::query(RESOLVE).bind(id.to_owned()).bind("moot");
+            moot.bind(now.as_microsecond()).execute(&mut *connection).await?;
             return Ok(Settled::Outdated);
         }
         feed.close(connection).await?;

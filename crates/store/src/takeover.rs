@@ -17,7 +17,7 @@ declare! {
             version, body, raw FROM transactions WHERE id = $1";
     /// Frees Plaid's id for the event that takes it over; our own id cannot collide with one.
     GIVE_UP =
-        "UPDATE transactions SET transaction_id = id, pending_transaction_id = NULL, removed = 1, \
+        "UPDATE transactions SET transaction_id = id, pending_transaction_id = NULL, pending = 0, removed = 1, \
             version = version + 1, updated_at = $2 WHERE id = $1";
     BECOME =
         "UPDATE transactions SET item = $2, transaction_id = $3, account_id = $4, \
@@ -37,7 +37,7 @@ struct Event {
 }
 
 /// Lets `survivor` become what `other` is, in the item of `other`, whose feed is open. False, and
-/// nothing done, if `other` is not live.
+/// nothing done, if `other` is not live or `survivor` has become something else meanwhile.
 pub(crate) async fn take_over(
     connection: &mut Connected,
     feed: &mut FeedWriter,
@@ -47,7 +47,9 @@ pub(crate) async fn take_over(
 ) -> Result<bool, Error> {
     let (old, new) = (event(connection, survivor).await?, event(connection, other).await?);
     let (Some(old), Some(new)) = (old, new) else { return Ok(false) };
-    if new.removed || new.item != feed.item {
+    // An event that has posted as something else, or a row that is gone, is nobody's other half.
+    let open = old.record.pending || old.removed || old.item != new.item;
+    if new.removed || new.item != feed.item || !open {
         return Ok(false);
     }
     feed.supersede_of(new.item.clone(), Stream::Transactions, other, new.version, new.body);

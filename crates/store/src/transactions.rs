@@ -242,6 +242,20 @@ impl Drafts {
         };
         self.rows[place].touched = true;
         self.index(place);
+        self.absorb_twin(place);
+    }
+
+    /// A row that names its pending twin only now: the twin has posted, too, and its note goes on.
+    fn absorb_twin(&mut self, place: usize) {
+        let twin = self.rows[place].record.pending_transaction_id.as_ref();
+        let twin = twin.and_then(|id| self.by_transaction_id.get(id)).copied();
+        let Some(twin) = twin.filter(|twin| *twin != place && !self.rows[*twin].removed) else {
+            return;
+        };
+        let note = self.rows[twin].record.annotation.clone();
+        let own = &mut self.rows[place].record.annotation;
+        *own = own.take().or(note);
+        (self.rows[twin].removed, self.rows[twin].touched) = (true, true);
     }
 
     /// An id that is not known, or was taken over by a posted row, is ignored.

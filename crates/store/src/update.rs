@@ -120,7 +120,7 @@ impl Store {
                 Box::pin(async move {
                     let mut application = Application {
                         before: items::progress(connection, update.item.as_str()).await?,
-                        reconciled: false,
+                        proof: Proof::Nothing,
                         feed: FeedWriter::open(connection, update.item.as_str()).await?,
                         data_key: data_key.as_ref(),
                         ambient: &ambient,
@@ -145,8 +145,8 @@ struct Application<'a> {
     feed: FeedWriter,
     /// What the Item had before.
     before: Progress,
-    /// Whether the pages prove what is absent.
-    reconciled: bool,
+    /// What the pages prove.
+    proof: Proof,
     data_key: Option<&'a DataKey>,
     ambient: &'a Ambient,
     applied: Applied,
@@ -164,8 +164,8 @@ impl Application<'_> {
         items::advance_cursor(connection, item, &update.from_cursor, &update.cursor).await?;
         trial::crash_point("update.cursor_written");
         // A walk over less history than is known here proves nothing about the rest.
-        self.reconciled = update.full_walk && update.history >= self.before.history;
-        let mut absent: HashSet<String> = match self.reconciled {
+        let reconciles = update.full_walk && update.history >= self.before.history;
+        let mut absent: HashSet<String> = match reconciles {
             true => transactions::live_ids(connection, item).await?.into_iter().collect(),
             false => HashSet::new(),
         };
@@ -186,6 +186,11 @@ impl Application<'_> {
         if !whole || trial::has_bug("absences_not_reconciled") {
             absent.clear();
         }
+        self.proof = match (reconciles, whole) {
+            (true, true) => Proof::Absences,
+            (true, false) => Proof::Presence,
+            (false, _) => Proof::Nothing,
+        };
         let gone = Page { removed: absent.into_iter().map(removal).collect(), ..Page::default() };
         self.page(connection, gone, false).await?;
         self.page(connection, update.accounts.clone(), true).await?;
@@ -269,12 +274,13 @@ impl Application<'_> {
         };
         let detail = update.trouble.as_ref().map(|(_, detail)| detail.as_str());
         life::happen(connection, &item, &event, detail, self.ambient).await?;
-        items::note_success(connection, &item, &update, self.reconciled, since, now).await?;
+        items::note_success(connection, &item, &update, self.proof != Proof::Nothing, since, now)
+            .await?;
         if self.applied != Applied::default() {
             outbox::gather(connection, &integration, &end_user, now).await?;
         }
         trial::crash_point("update.notices_written");
-        let log = log(&update, self.applied, now);
+        let log = log(&update, self.applied, self.proof, now);
         syncs::add(connection, &item, &log, self.ambient).await?;
         let next_due = update.next_due.min(self.again_at.unwrap_or(Timestamp::MAX));
         work::finish(connection, &update.lease, now, next_due).await?;
@@ -282,13 +288,34 @@ impl Application<'_> {
     }
 }
 
-fn log(update: &Update, applied: Applied, now: Timestamp) -> SyncRecord {
+/// What a walk over everything proves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Proof {
+    /// Nothing about what it lacks: there is more history here than at Plaid.
+    Nothing,
+    /// What is there; an element that could not be read may be any of the absent ones.
+    Presence,
+    /// Also what is gone.
+    Absences,
+}
+
+fn log(update: &Update, applied: Applied, proof: Proof, now: Timestamp) -> SyncRecord {
     let failing = update.readings.iter().filter(|r| matches!(r, Reading::Failed { .. })).count();
-    let mut outcome = match (applied == Applied::default(), update.full_walk) {
-        (true, _) => "Up to date: nothing was new at Plaid.".to_owned(),
-        (false, true) => "Everything was read again and reconciled; nothing is missing.".to_owned(),
-        (false, false) => "Caught up: nothing is missing up to Plaid's cursor.".to_owned(),
-    };
+    let first = update.from_cursor.is_empty();
+    let mut outcome = match (applied == Applied::default(), update.full_walk, proof) {
+        _ if update.pages == 0 => "Read the streams that are chosen; transactions are not.",
+        (_, true, _) if first => "First load: everything Plaid has so far is here.",
+        (_, true, Proof::Absences) => "Everything was read again and reconciled; nothing is missing.",
+        (_, true, Proof::Nothing) => {
+            "Everything was read again; Plaid has less history than is here, so nothing was removed."
+        }
+        (_, true, Proof::Presence) => {
+            "Everything was read again; an element could not be read, so nothing was removed."
+        }
+        (true, false, _) => "Up to date: nothing was new at Plaid.",
+        (false, false, _) => "Caught up: nothing is missing up to Plaid's cursor.",
+    }
+    .to_owned();
     if failing > 0 {
         outcome.push_str(&format!(" {failing} other streams could not be read."));
     }

@@ -62,8 +62,14 @@ impl<'a> Evidence<'a> {
         broken.extend(self.feed().await);
         broken.extend(cursors_ahead(self.store, self.bank).await);
         for (id, note) in self.notes {
-            let row = live.iter().find(|row| row.id == *id);
-            if row.is_some_and(|row| row.annotation.as_ref() != Some(note)) {
+            let Some(row) = self.store.transaction(id).await.expect("a store") else {
+                broken.push(format!("I5: {id} is gone"));
+                continue;
+            };
+            if row.removed && ledger.contains_key(&row.transaction_id) {
+                broken.push(format!("I5: {id} goes on under another id"));
+            }
+            if row.annotation.as_ref() != Some(note) {
                 broken.push(format!("I5: {id} has lost its note"));
             }
         }

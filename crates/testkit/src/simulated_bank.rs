@@ -449,11 +449,15 @@ impl Bank for SimulatedBank {
         self.with(|state| match state.trouble() {
             Some(error) => Err(error),
             None => {
-                let debts: Vec<Value> = state
+                let mut debts: Vec<Value> = state
                     .debts
                     .iter()
                     .map(|(id, amount)| json!({ "account_id": id, "last_payment_amount": amount }))
                     .collect();
+                // Some banks tell of a thing twice.
+                if state.chance.percent(20) {
+                    debts.extend(debts.first().cloned());
+                }
                 Ok(raw(&json!({ "liabilities": { "credit": debts } })))
             }
         })

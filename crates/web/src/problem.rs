@@ -64,6 +64,11 @@ codes! {
         "Delete its Items first, so that they end at Plaid and stop costing.";
     ITEM_ENDED = "item_ended", 409, "The Item has ended",
         "The Item is being removed or was removed. Link it again to go on.";
+    ITEM_DISABLED = "item_disabled", 409, "The Item is switched off",
+        "Somebody disabled the Item; nothing is asked of Plaid. Enable it first: \
+         `POST /v1/items/{item_id}/enable`.";
+    STREAM_NOT_CHOSEN = "stream_not_chosen", 409, "The integration does not read this stream",
+        "Choose the stream first: `PATCH /v1/integrations/{id}` with `streams`.";
     ALREADY_SETTLED = "already_settled", 409, "The suggestion is settled",
         "The suggestion was accepted or dismissed before, or the transactions have changed so that \
          they cannot be joined any more. List the suggestions again.";

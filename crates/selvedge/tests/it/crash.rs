@@ -1,9 +1,10 @@
 //! kill -9 at random moments: no cursor is ever ahead of its rows, and after the last restart the
 //! store agrees with the bank's ledger and the feed replays to the same.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use model::Environment;
+use model::{Annotation, Environment};
 use secrecy::SecretString;
 use store::{LinkOutcome, NewIntegration, NewLink, Store};
 use testkit::{Bank, CLIENT_ID, Evidence, Linked, SECRET, World, cursors_ahead, open_store};
@@ -29,6 +30,7 @@ async fn sixty_kills_lose_nothing_and_double_nothing() {
     let store = open_store(folder.path(), false).await;
     let items = customers(&bank, &store).await;
     drop(store);
+    let mut notes = BTreeMap::new();
     let mut chance = SEED;
     for kill in 0..kills {
         let server = start(&folder);
@@ -43,6 +45,9 @@ async fn sixty_kills_lose_nothing_and_double_nothing() {
             chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         tokio::time::sleep(Duration::from_millis((chance >> 33) % LONGEST_LIFE_MS)).await;
         server.kill();
+        if kill == 5 {
+            annotate(&folder, &mut notes).await;
+        }
         if kill % 5 == 0 {
             let store = open_store(folder.path(), false).await;
             let ahead = cursors_ahead(&store, &bank).await;
@@ -65,6 +70,7 @@ async fn sixty_kills_lose_nothing_and_double_nothing() {
     let evidence = Evidence {
         folder: Some(folder.path()),
         canaries: &canaries,
+        notes: &notes,
         ..Evidence::of(&store, &bank)
     };
     let violations = evidence.violations().await;
@@ -72,6 +78,19 @@ async fn sixty_kills_lose_nothing_and_double_nothing() {
     println!("{kills} kills, seed {SEED}: every promise holds");
     server.kill();
     bank.close().await;
+}
+
+/// Notes something about one row in ten.
+async fn annotate(folder: &tempfile::TempDir, notes: &mut BTreeMap<String, Annotation>) {
+    let store = open_store(folder.path(), false).await;
+    let filter = store::TransactionFilter::default();
+    for row in store.transactions(&filter, None, i64::MAX).await.unwrap().iter().step_by(10) {
+        let note =
+            Annotation { note: Some(format!("note on {}", row.id)), ..Annotation::default() };
+        store.annotate(&row.id, note.clone()).await.unwrap();
+        notes.insert(row.id.clone(), note);
+    }
+    assert!(!notes.is_empty(), "there are rows to note something about");
 }
 
 fn start(folder: &tempfile::TempDir) -> Running {

@@ -252,6 +252,32 @@ async fn what_looks_like_a_posting_is_suggested_and_joined_only_by_a_person() {
 }
 
 #[tokio::test]
+async fn a_pair_whose_pending_half_has_posted_as_another_row_cannot_be_joined_any_more() {
+    let mut ledger = Ledger::open().await;
+    let first = ledger.apply(&[added(vec![row("pending", None, "5.00")])], false).await;
+    ledger.apply(&[added(vec![row("other", None, "5.00")])], false).await;
+    let found = ledger.store.suggestions(None, false, None, 10).await.unwrap();
+    ledger.apply(&[added(vec![row("posted", Some("pending"), "5.00")])], false).await;
+    let settled = ledger.store.settle_suggestion(found[0].id.as_str(), true).await.unwrap();
+    assert_eq!(settled, store::Settled::Outdated);
+    assert_eq!(ledger.live().await, ["other", "posted"], "nothing is lost");
+    let event = ledger.store.transaction(&first[0].2).await.unwrap().unwrap();
+    assert_eq!(event.transaction_id, "posted");
+    assert!(ledger.store.suggestions(None, false, None, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_link_to_the_pending_twin_that_comes_late_ends_the_twin() {
+    let mut ledger = Ledger::open().await;
+    ledger.apply(&[added(vec![row("pending", None, "5.00")])], false).await;
+    ledger.apply(&[added(vec![row("posted", None, "9.99")])], false).await;
+    let linked = Page { modified: vec![row("posted", Some("pending"), "9.99")], ..Page::default() };
+    ledger.apply(&[linked], false).await;
+    assert_eq!(ledger.live().await, ["posted"]);
+    assert_eq!(ledger.apply(&[removed("pending")], false).await, []);
+}
+
+#[tokio::test]
 async fn a_wish_during_a_failing_run_is_not_put_off() {
     let ledger = Ledger::open().await;
     let (store, lease) = (&ledger.store, SignedDuration::from_secs(60));

@@ -114,7 +114,7 @@ async fn a_bank_linked_anew_goes_on_under_the_same_ids_with_every_note() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_bank_linked_twice_is_marked_and_another_login_is_not() {
     let world = World::start(103).await;
-    world.customer("alice", "user_good").await;
+    let first = world.customer("alice", "user_good").await;
     world.agree().await;
     let twin = world.customer("alice", "user_good").await;
     let other = world.customer("alice", "user_small_business").await;
@@ -125,6 +125,26 @@ async fn the_same_bank_linked_twice_is_marked_and_another_login_is_not() {
     };
     world.until("the duplicate to be marked", async || of(&twin).await.is_string()).await;
     assert_eq!(of(&other).await, Value::Null);
+
+    // What the guide says to do about it: the better one takes the other's place.
+    let rows = transactions(&world, "").await.len();
+    let path = format!("/v1/integrations/{}/links", world.integration.id);
+    let body = |replaces: &str| {
+        json!({
+            "item_id": twin.item_id, "access_token": twin.access_token, "end_user_id": "alice",
+            "replaces": replaces,
+        })
+    };
+    assert_eq!(world.call("POST", &path, Some(body(&twin.item_id))).await.0, 422, "not itself");
+    let (status, answer) = world.call("POST", &path, Some(body(&first.item_id))).await;
+    assert_eq!(status, 200, "{answer}");
+    world.until("the duplicate to be over", async || of(&twin).await.is_null()).await;
+    let of_first = rows - transactions(&world, "").await.len();
+    assert!(of_first > 0, "each transaction is there once");
+    let (_, accounts) = world.call("GET", "/v1/end_users/alice/accounts?limit=1000", None).await;
+    for account in accounts["data"].as_array().unwrap() {
+        assert_ne!(account["item_id"], first.item_id.as_str(), "accounts live once, too");
+    }
     world.stop().await;
 }
 

@@ -180,8 +180,18 @@ pub(crate) async fn create(
         _ => return Err(Problem::fields(faults)),
     };
     let streams = body.streams.unwrap_or_else(|| Stream::USUAL.to_vec());
+    faults_of_streams(&streams)?;
     let integration = save(&web, connection, body.secret, streams).await?;
     Ok((StatusCode::CREATED, axum::Json(IntegrationView::of(&web, integration))))
+}
+
+/// An integration that reads nothing is a mistake.
+fn faults_of_streams(streams: &[Stream]) -> Result<(), Problem> {
+    if streams.is_empty() {
+        let fault = FieldFault::new("/streams", "must name at least one stream; see /v1/streams");
+        return Err(Problem::fields(vec![fault]));
+    }
+    Ok(())
 }
 
 /// Keeps a checked integration.
@@ -331,7 +341,10 @@ pub(crate) struct IntegrationPatch {
     patch, path = "/v1/integrations/{id}", tag = "integrations", operation_id = "update_integration",
     params(("id" = String, Path, description = "Id of the integration")),
     request_body = IntegrationPatch,
-    responses((status = 200, body = IntegrationView), (status = 404, body = ProblemDocument)),
+    responses(
+        (status = 200, body = IntegrationView), (status = 404, body = ProblemDocument),
+        (status = 422, body = ProblemDocument),
+    ),
 )]
 pub(crate) async fn update(
     _: Caller,
@@ -340,6 +353,7 @@ pub(crate) async fn update(
     Json(mut body): Json<IntegrationPatch>,
 ) -> Result<axum::Json<IntegrationView>, Problem> {
     let integration = web.integration(&id).await?;
+    faults_of_streams(&body.streams)?;
     body.streams.sort();
     body.streams.dedup();
     web.store.choose_streams(&integration.id, &body.streams).await?;

@@ -3,14 +3,14 @@
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
-use model::{AccountStatus, Item, ItemEvent, ItemStatus};
+use model::{AccountStatus, Item, ItemEvent, ItemStatus, Stream};
 use serde::Serialize;
 use store::{SyncRecord, TransactionFilter, WorkKind};
 use utoipa::ToSchema;
 
-use super::items::ItemView;
+use super::items::{ItemView, refuse_unless_live};
 use super::page::{LIMIT, Page, PageQuery};
-use crate::problem::{ITEM_ENDED, Problem, ProblemDocument};
+use crate::problem::{ITEM_ENDED, Problem, ProblemDocument, STREAM_NOT_CHOSEN};
 use crate::request::{Caller, Query};
 use crate::state::Web;
 
@@ -273,10 +273,16 @@ pub(crate) async fn refresh(
     Path(item_id): Path<String>,
 ) -> Result<(StatusCode, axum::Json<ItemView>), Problem> {
     let item = web.item(&item_id).await?;
-    let ended = || Problem::new(ITEM_ENDED, "An Item that has ended cannot be refreshed.");
-    let token = web.store.access_token(&item.key).await?.filter(|_| item.status().is_live());
-    let token = plaid::AccessToken::stored(token.ok_or_else(ended)?);
+    refuse_unless_live(&item)?;
     let integration = web.integration(item.integration_id.as_str()).await?;
+    if !integration.streams.contains(&Stream::Transactions) {
+        let detail =
+            "Nobody would read the transactions that the bank is asked for and Plaid bills.";
+        return Err(Problem::new(STREAM_NOT_CHOSEN, detail));
+    }
+    let ended = || Problem::new(ITEM_ENDED, "This Item has no access token any more.");
+    let token = web.store.access_token(&item.key).await?.ok_or_else(ended)?;
+    let token = plaid::AccessToken::stored(token);
     let client = web.client(&integration).await?;
     let refreshed = client.transactions_refresh(&token).await;
     refreshed.map_err(|error| super::links::rejected(&error))?;

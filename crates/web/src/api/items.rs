@@ -10,7 +10,7 @@ use store::{ItemFilter, WorkKind};
 use utoipa::{IntoParams, ToSchema};
 
 use super::page::{LIMIT, Page, PageQuery};
-use crate::problem::{ITEM_ENDED, Problem, ProblemDocument};
+use crate::problem::{ITEM_DISABLED, ITEM_ENDED, Problem, ProblemDocument};
 use crate::request::{Caller, Query, parameter};
 use crate::state::Web;
 
@@ -146,6 +146,18 @@ pub(crate) async fn list(
     Ok(axum::Json(Page::of(rows, limit, |row| row.key.to_string(), ItemView::of)))
 }
 
+/// Refuses what needs Plaid for an Item of which Plaid is not asked any more.
+pub(crate) fn refuse_unless_live(item: &Item) -> Result<(), Problem> {
+    match item.status() {
+        ItemStatus::Disabled => Err(Problem::new(ITEM_DISABLED, "This Item is switched off.")),
+        status if status.is_live() => Ok(()),
+        status => {
+            let detail = format!("This Item is {}; nothing is read of it.", status.as_str());
+            Err(Problem::new(ITEM_ENDED, detail))
+        }
+    }
+}
+
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
@@ -172,9 +184,7 @@ pub(crate) async fn sync(
     Query(query): Query<SyncQuery>,
 ) -> Result<(StatusCode, axum::Json<ItemView>), Problem> {
     let item = web.item(&item_id).await?;
-    if !item.status().is_live() {
-        return Err(Problem::new(ITEM_ENDED, "An Item that has ended cannot be synced."));
-    }
+    refuse_unless_live(&item)?;
     if query.full {
         web.store.rewalk(&item.key).await?;
     } else {

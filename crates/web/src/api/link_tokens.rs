@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use model::{Item, Stream};
 use plaid::{AccessToken, Client, LinkRequest};
 use secrecy::SecretString;
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use store::{Integration, ItemFilter, LinkSession, NewLinkSession};
 use utoipa::ToSchema;
 
+use super::items::refuse_unless_live;
 use super::links::{end_user_id_fault, rejected};
 use super::page::{LIMIT, Page, PageQuery};
 use crate::problem::{FieldFault, ITEM_ENDED, Problem, ProblemDocument};
@@ -23,6 +24,8 @@ use crate::state::Web;
 /// Plaid shows a generic name instead of a longer one.
 const CLIENT_NAME_CHARS: usize = 30;
 /// A page can be opened this long: time enough for an e-mail. Plaid allows 21 days.
+/// A page is given again only if it lasts this much longer.
+const WORTH_SENDING: SignedDuration = SignedDuration::from_hours(3 * 24);
 const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 /// A page to be made for an end user.
@@ -180,12 +183,15 @@ pub(crate) async fn list(
 }
 
 impl Web {
-    /// A page on which an end user repairs an Item: an open one if there is one, else a new one.
-    pub(crate) async fn repair(&self, item: &Item) -> Result<LinkSession, Problem> {
+    /// A page on which an end user repairs an Item: an open one if there is one that lasts, else a new
+    /// one, and whether it is new.
+    pub(crate) async fn repair(&self, item: &Item) -> Result<(LinkSession, bool), Problem> {
+        refuse_unless_live(item)?;
         let known = self.store.newest_link_session(&item.key).await?;
         let now = self.ambient().now();
-        if let Some(known) = known.filter(|k| k.state == "open" && k.expires_at > now) {
-            return Ok(known);
+        let lasts = now.saturating_add(WORTH_SENDING).unwrap_or(now);
+        if let Some(known) = known.filter(|k| k.state == "open" && k.expires_at > lasts) {
+            return Ok((known, false));
         }
         let ended = || Problem::new(ITEM_ENDED, "An Item that has ended cannot be repaired.");
         let token = self.store.access_token(&item.key).await?.ok_or_else(ended)?;
@@ -198,12 +204,12 @@ impl Web {
             client_name: &shown,
             client_user_id: &item.end_user_id,
             products: &[],
-            products_if_offered: &[],
+            products_if_offered: &products_if_offered(&integration.streams),
             webhook: Some(&webhook),
             lifetime: LIFETIME,
             update: Some(&token),
         };
-        open(self, &client, &integration, &request, Some(item)).await
+        Ok((open(self, &client, &integration, &request, Some(item)).await?, true))
     }
 }
 
@@ -213,7 +219,9 @@ impl Web {
     post, path = "/v1/items/{item_id}/repair", tag = "link", operation_id = "repair_item",
     params(("item_id" = String, Path, description = "Plaid's item_id, or our id")),
     responses(
-        (status = 201, body = LinkSessionView), (status = 404, body = ProblemDocument),
+        (status = 201, body = LinkSessionView),
+        (status = 200, description = "An open page that lasts", body = LinkSessionView),
+        (status = 404, body = ProblemDocument),
         (status = 409, body = ProblemDocument), (status = 502, body = ProblemDocument),
     ),
 )]
@@ -223,8 +231,9 @@ pub(crate) async fn repair(
     Path(item_id): Path<String>,
 ) -> Result<(StatusCode, axum::Json<LinkSessionView>), Problem> {
     let item = web.item(&item_id).await?;
-    let session = web.repair(&item).await?;
-    Ok((StatusCode::CREATED, axum::Json(LinkSessionView::of(session))))
+    let (session, is_new) = web.repair(&item).await?;
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, axum::Json(LinkSessionView::of(session))))
 }
 
 /// An Item that needs its end user.
@@ -242,6 +251,9 @@ pub(crate) struct RepairView {
     status_detail: Option<String>,
     /// The page to send to the end user; none if it could not be made.
     hosted_link_url: Option<String>,
+    /// How long the page can be opened.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Timestamp>,
     /// Why it could not be made.
     problem: Option<String>,
 }
@@ -278,9 +290,9 @@ pub(crate) async fn repairs(
             ..ItemFilter::default()
         };
         for item in web.store.items(&filter, None, REPAIRS_AT_ONCE).await? {
-            let (url, problem) = match web.repair(&item).await {
-                Ok(session) => (session.hosted_link_url, None),
-                Err(problem) => (None, Some(problem.detail)),
+            let (url, expires_at, problem) = match web.repair(&item).await {
+                Ok((session, _)) => (session.hosted_link_url, Some(session.expires_at), None),
+                Err(problem) => (None, None, Some(problem.detail)),
             };
             data.push(RepairView {
                 status: item.status().as_str(),
@@ -289,11 +301,13 @@ pub(crate) async fn repairs(
                 institution_name: item.institution_name,
                 status_detail: item.status_detail,
                 hosted_link_url: url,
+                expires_at,
                 problem,
             });
         }
     }
-    let wants_table = headers.get(header::ACCEPT).is_some_and(|value| value == "text/csv");
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    let wants_table = accept.is_some_and(|types| types.to_ascii_lowercase().contains("text/csv"));
     if wants_table {
         return Ok(([(header::CONTENT_TYPE, "text/csv")], table(&data)).into_response());
     }
@@ -302,9 +316,10 @@ pub(crate) async fn repairs(
 
 fn table(rows: &[RepairView]) -> String {
     let mut text =
-        "item_id,end_user_id,institution_name,status,status_detail,hosted_link_url,problem\r\n"
+        "item_id,end_user_id,institution_name,status,status_detail,hosted_link_url,expires_at,problem\r\n"
             .to_owned();
     for row in rows {
+        let expires_at = row.expires_at.map(|at| at.to_string());
         let cells = [
             Some(row.item_id.as_str()),
             Some(&row.end_user_id),
@@ -312,6 +327,7 @@ fn table(rows: &[RepairView]) -> String {
             Some(row.status),
             row.status_detail.as_deref(),
             row.hosted_link_url.as_deref(),
+            expires_at.as_deref(),
             row.problem.as_deref(),
         ];
         let cells: Vec<String> = cells.iter().map(|cell| quoted(cell.unwrap_or(""))).collect();

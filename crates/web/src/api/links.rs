@@ -168,7 +168,7 @@ async fn link_one(
         return Err(Problem { errors: vec![fault], ..Problem::new(TOKEN_REJECTED, detail) });
     }
     let replaces = match &body.replaces {
-        Some(id) => Some(replaced(web, integration, id, &body.end_user_id).await?),
+        Some(id) => Some(replaced(web, integration, id, &body.end_user_id, &body.item_id).await?),
         None => None,
     };
     trial::crash_point("link.checked");
@@ -215,11 +215,13 @@ async fn replaced(
     integration: &Integration,
     id: &str,
     end_user_id: &str,
+    own_item_id: &str,
 ) -> Result<ItemKey, Problem> {
     let item = web.store.item(id).await?;
     let item = item
         .filter(|item| item.integration_id == integration.id && item.end_user_id == end_user_id);
-    let fault = || FieldFault::new("/replaces", "must be an Item of the same end user");
+    let item = item.filter(|item| item.item_id != own_item_id);
+    let fault = || FieldFault::new("/replaces", "must be another Item of the same end user");
     Ok(item.ok_or_else(|| Problem::fields(vec![fault()]))?.key)
 }
 

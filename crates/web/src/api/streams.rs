@@ -210,8 +210,9 @@ pub(crate) async fn records(
     Path((item_id, stream)): Path<(String, String)>,
     Query(page): Query<PageQuery>,
 ) -> Result<axum::Json<Page<RawRecord>>, Problem> {
+    let missing = || Problem::not_found("stream (transactions have /v1/transactions)");
     let stream = Stream::from_name(&stream).filter(|stream| *stream != Stream::Transactions);
-    let stream = stream.ok_or_else(|| Problem::not_found("such stream"))?;
+    let stream = stream.ok_or_else(missing)?;
     let item = web.item(&item_id).await?;
     let (limit, after) = (page.limit(LARGE_LIMIT)?, page.place()?);
     let rows = web.store.records_of_item(&item.key, stream, after.as_deref(), limit + 1).await?;

@@ -169,7 +169,7 @@ pub(super) async fn repair(
     Signed(operator, NoFields {}): Signed<NoFields>,
 ) -> Result<Response, Problem> {
     let item = web.item(&id).await?;
-    let session = web.repair(&item).await?;
+    let (session, _) = web.repair(&item).await?;
     let now = web.ambient().now();
     Ok(page(&RepairPage {
         frame: Frame::new(&operator, "end-users", "Repair link".to_owned()),
