@@ -31,7 +31,7 @@ pub(crate) async fn receive(
     Path(integration): Path<String>,
     request: Request<Body>,
 ) -> Result<StatusCode, Problem> {
-    let integration = web.integration(&integration).await?;
+    let integration = web.recent_integration(&integration).await?;
     let headers = request.headers().clone();
     let values: Vec<&str> =
         headers.get_all(VERIFICATION).iter().map(|value| value.to_str().unwrap_or("")).collect();
