@@ -234,6 +234,9 @@ pub struct News {
     /// What happened to it.
     #[serde(default)]
     pub event: Option<ItemEvent>,
+    /// Plaid's words about it.
+    #[serde(default)]
+    pub detail: Option<String>,
     /// Streams that Plaid has something new of.
     #[serde(default)]
     pub streams: Vec<Stream>,

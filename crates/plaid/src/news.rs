@@ -24,7 +24,11 @@ pub fn news(webhook: &Webhook) -> News {
         "ITEM" => item_event(webhook),
         _ => None,
     };
-    News { event, streams }
+    let detail = webhook.error.as_ref().map(|error| {
+        let (kind, code, words) = (&error.error_type, &error.error_code, &error.error_message);
+        format!("{kind} / {code}: {words} (told by webhook)")
+    });
+    News { event, detail, streams }
 }
 
 fn item_event(webhook: &Webhook) -> Option<ItemEvent> {

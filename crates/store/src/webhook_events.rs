@@ -218,7 +218,7 @@ async fn take(
     item_streams::make_due(connection, item, &news.streams).await?;
     let event = news.event.as_ref().filter(|_| is_new && !trial::has_bug("repair_not_heard"));
     if let Some(event) = event {
-        let told = Some("Plaid told of it by webhook.");
+        let told = news.detail.as_deref().or(Some("Plaid told of it by webhook."));
         life::happen(connection, item, event, told, ambient).await?;
         if life::wakes(event) {
             item_streams::make_all_due(connection, item).await?;

@@ -178,7 +178,13 @@ async fn a_broken_login_is_said_and_what_was_there_stays() {
     world.until("the broken login", said).await;
     let (_, item) = world.call("GET", &path, None).await;
     let detail = item["status_detail"].as_str().unwrap();
-    assert!(detail.contains("ITEM_LOGIN_REQUIRED") && detail.contains("request_id"), "{detail}");
+    assert!(detail.contains("ITEM_LOGIN_REQUIRED"), "the webhook says as much: {detail}");
+    world
+        .until("the sync that follows to name Plaid's request", async || {
+            let (_, item) = world.call("GET", &path, None).await;
+            item["status_detail"].as_str().is_some_and(|detail| detail.contains("request_id"))
+        })
+        .await;
     let rows = World::stored(&world.store).await.len();
     assert!(rows > 300, "what was there stays");
     world.stop().await;
