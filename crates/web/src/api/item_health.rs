@@ -128,6 +128,8 @@ pub(crate) struct FreshnessView {
     item_id: String,
     /// Its state.
     status: ItemStatus,
+    /// Whether a sync is under way now.
+    syncing: bool,
     /// The accounts.
     accounts: Vec<AccountFreshness>,
 }
@@ -177,8 +179,9 @@ pub(crate) async fn freshness(
             why,
         });
     }
+    let syncing = web.store.is_at_work(WorkKind::Sync, item.key.as_str()).await?;
     let status = item.status();
-    Ok(axum::Json(FreshnessView { item_id: item.item_id, status, accounts }))
+    Ok(axum::Json(FreshnessView { item_id: item.item_id, status, syncing, accounts }))
 }
 
 /// Why an Item's data cannot be trusted to be recent, if it cannot.
