@@ -156,6 +156,18 @@ impl Storm {
         rows.await.iter().map(|row| (row.get("body_hash"), row.get("n"))).collect()
     }
 
+    /// Waits until no sync is wanted or under way.
+    async fn quiet(&self) {
+        let busy = "SELECT subject FROM work WHERE kind = 'sync' \
+            AND (lease_owner IS NOT NULL OR wanted_seq > done_seq)";
+        let quiet = async {
+            while !self.query(busy).await.is_empty() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), quiet).await.expect("all is quiet");
+    }
+
     async fn syncs_of(&self, item_id: &str) -> usize {
         let sql = "SELECT s.id FROM syncs s JOIN items i ON i.id = s.item WHERE i.item_id = ";
         self.query(&format!("{sql}'{item_id}'")).await.len()
@@ -275,11 +287,11 @@ async fn a_captured_webhook_has_one_effect_however_often_it_is_replayed() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(storm.send(vec![webhook.clone()]).await[0].answered, Some(200));
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    storm.quiet().await;
     let before = storm.syncs_of(&item.item_id).await;
     let sent = storm.send(vec![webhook.clone(); count]).await;
     assert!(sent.iter().all(|sent| sent.answered == Some(200)));
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    storm.quiet().await;
     assert_eq!(storm.syncs_of(&item.item_id).await, before, "{count} replays, no effect");
     assert_eq!(storm.recorded().await.get(&webhook.0), Some(&1));
 }
