@@ -61,8 +61,6 @@ pub struct Arrival {
     pub body: String,
     /// Plaid's bytes.
     pub raw: String,
-    /// The record's date, in streams that are read by dates.
-    pub date: Option<Date>,
 }
 
 /// One reading of a stream: what it has now, and how far that proves what is absent.

@@ -11,6 +11,8 @@ use secrecy::{ExposeSecret, SecretString};
 use standardwebhooks::Webhook;
 use store::{Attempt, Delivery, Lease, Store};
 
+use crate::retry::jitter;
+
 /// Pauses after each failed attempt; after the last one it is given up: three days in all.
 const PAUSES: [SignedDuration; 9] = [
     SignedDuration::from_secs(5),
@@ -87,27 +89,17 @@ impl Sender {
             .body(delivery.payload.clone())
             .send()
             .await
-            .map_err(|error| innermost(&error.without_url()))?;
+            .map_err(|error| plaid::cause(&error.without_url()))?;
         Ok(answer.status().as_u16())
     }
-}
-
-fn innermost(error: &reqwest::Error) -> String {
-    let mut reason: &dyn std::error::Error = error;
-    while let Some(source) = reason.source() {
-        reason = source;
-    }
-    reason.to_string()
 }
 
 fn failed(delivery: &Delivery, status: Option<u16>, error: String, ambient: &Ambient) -> Attempt {
     let tries = usize::try_from(delivery.attempts).unwrap_or(usize::MAX);
     let now = ambient.now();
-    let again_at = PAUSES.get(tries).map(|pause| {
-        let [chance] = ambient.random::<1>();
-        let spread = *pause / 10 * i32::from(chance) / 255;
-        now.saturating_add(*pause + spread).unwrap_or(now)
-    });
+    let again_at = PAUSES
+        .get(tries)
+        .map(|pause| now.saturating_add(*pause + jitter(*pause, ambient)).unwrap_or(now));
     Attempt::Failed { status, error, again_at }
 }
 

@@ -1,15 +1,12 @@
 //! What a sync asks of the store. A trait, so that a simulation can let it fail at any moment.
 
-use model::{Ambient, Item, ItemKey, Page};
+use model::{Ambient, ItemKey, Page};
 use store::{Applied, Error, FailedSync, Lease, Store, StreamState, Update};
 
 /// The store as a sync sees it.
 pub trait Memory: Send + Sync {
     /// Time and randomness.
     fn ambient(&self) -> &Ambient;
-
-    /// The Item of a piece of work.
-    fn item(&self, id: &str) -> impl Future<Output = Result<Option<Item>, Error>> + Send;
 
     /// What is known of the streams of an Item.
     fn stream_states(
@@ -63,10 +60,6 @@ pub trait Memory: Send + Sync {
 impl Memory for Store {
     fn ambient(&self) -> &Ambient {
         Self::ambient(self)
-    }
-
-    async fn item(&self, id: &str) -> Result<Option<Item>, Error> {
-        Self::item(self, id).await
     }
 
     async fn stream_states(&self, item: &ItemKey) -> Result<Vec<StreamState>, Error> {

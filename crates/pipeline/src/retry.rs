@@ -14,6 +14,8 @@ const PERSON: (SignedDuration, SignedDuration) =
     (SignedDuration::from_hours(1), SignedDuration::from_hours(6));
 /// Doublings after which the pause no longer matters.
 const MOST_DOUBLINGS: u32 = 16;
+/// Jitter is at most this part of a pause: enough to spread a crowd, too little to be felt.
+const JITTER_PART: i32 = 10;
 
 /// When a failure of Plaid's is worth another try, after a number of failures in a row.
 pub(crate) fn pause_after(reaction: Reaction, attempts: i64, ambient: &Ambient) -> Timestamp {
@@ -30,7 +32,7 @@ pub(crate) fn soon(attempts: i64, ambient: &Ambient) -> Timestamp {
     pause(SOON, attempts, ambient)
 }
 
-/// Doubles with every failure; the last tenth is chance, so that Items do not return together.
+/// Doubles with every failure, less some jitter.
 fn pause(
     (first, longest): (SignedDuration, SignedDuration),
     attempts: i64,
@@ -38,8 +40,12 @@ fn pause(
 ) -> Timestamp {
     let doublings = u32::try_from(attempts).unwrap_or(0).min(MOST_DOUBLINGS);
     let pause = first.checked_mul(1 << doublings).unwrap_or(longest).min(longest);
-    let [chance] = ambient.random::<1>();
-    let jitter = pause / 10 * i32::from(chance) / 255;
     let now = ambient.now();
-    now.saturating_add(pause - jitter).unwrap_or(now)
+    now.saturating_add(pause - jitter(pause, ambient)).unwrap_or(now)
+}
+
+/// By chance up to a tenth of a pause, so that what waits together does not return together.
+pub(crate) fn jitter(pause: SignedDuration, ambient: &Ambient) -> SignedDuration {
+    let [chance] = ambient.random::<1>();
+    pause / JITTER_PART * i32::from(chance) / i32::from(u8::MAX)
 }

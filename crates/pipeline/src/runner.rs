@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::deliver::Sender;
-use crate::link_session;
+use crate::link_session::{self, Visit};
 use crate::retry::soon;
 use crate::sequencer::number_changes;
 use crate::step::{Ended, Failure, Rules, note, step};
@@ -266,7 +266,8 @@ impl Worker {
         };
         let integration = self.integration(&session.integration_id).await?;
         let client = self.client(integration).await?;
-        link_session::look_after(&self.store, &client, lease, &session, &secrets).await
+        let (client, session, secrets) = (&client, &session, &secrets);
+        Visit { store: &self.store, client, lease, session, secrets }.look_after().await
     }
 
     async fn integration(&self, id: &IntegrationId) -> Result<Integration, Failure> {

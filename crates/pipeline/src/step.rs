@@ -2,7 +2,7 @@
 //! fails. Clock, randomness, Plaid and store are arguments; nothing here does I/O of its own.
 
 use jiff::{SignedDuration, Timestamp};
-use model::{Environment, Item, ItemStatus, Stream};
+use model::{Environment, Item, ItemStatus, Stream, Trouble};
 use plaid::{Bank, PullError};
 use store::Lease;
 
@@ -121,36 +121,30 @@ pub(crate) async fn note<M: Memory>(
 ) {
     let ambient = memory.ambient();
     let again = soon(lease.attempts, ambient);
-    let noted = match failure {
-        Failure::Store(store::Error::Stale) => {
-            tracing::warn!(subject = lease.subject, "the work was taken over or overtaken");
-            // Nothing to give back if another worker has it.
-            let _lost = memory.fail(lease, again, "overtaken").await;
-            return;
-        }
-        Failure::Plaid(error) => {
-            let failed = store::FailedSync {
-                trouble: error.trouble(),
-                detail: error.to_string(),
-                started_at,
-                request_ids: error.request_id().map(str::to_owned).into_iter().collect(),
-                not_before: pause_after(error.reaction(), lease.attempts, ambient),
-            };
-            memory.fail_item(&item.key, lease, failed).await
-        }
-        Failure::Store(_) | Failure::Restless(_) | Failure::Fault(_) => {
-            let failed = store::FailedSync {
-                trouble: model::Trouble::Passing,
-                detail: failure.to_string(),
-                started_at,
-                request_ids: Vec::new(),
-                not_before: again,
-            };
-            memory.fail_item(&item.key, lease, failed).await
-        }
+    if matches!(failure, Failure::Store(store::Error::Stale)) {
+        tracing::warn!(subject = lease.subject, "the work was taken over or overtaken");
+        // Nothing to give back if another worker has it.
+        let _lost = memory.fail(lease, again, "overtaken").await;
+        return;
+    }
+    let refused = match failure {
+        Failure::Plaid(error) => Some(error),
+        Failure::Store(_) | Failure::Restless(_) | Failure::Fault(_) => None,
+    };
+    let failed = store::FailedSync {
+        trouble: refused.map_or(Trouble::Passing, plaid::Error::trouble),
+        detail: failure.to_string(),
+        started_at,
+        request_ids: refused
+            .and_then(plaid::Error::request_id)
+            .map(str::to_owned)
+            .into_iter()
+            .collect(),
+        not_before: refused
+            .map_or(again, |error| pause_after(error.reaction(), lease.attempts, ambient)),
     };
     tracing::warn!(subject = lease.subject, %failure, "the work failed and will be tried again");
-    if let Err(error) = noted {
+    if let Err(error) = memory.fail_item(&item.key, lease, failed).await {
         tracing::error!(%error, "a failure could not be noted; the lease runs out instead");
     }
 }

@@ -8,6 +8,7 @@ use plaid::{Bank, Owner, Plan, Reaction, Stage, pull_update, read_stream, syncs_
 use store::{Applied, Lease, Reading, StreamState, Update};
 
 use crate::memory::Memory;
+use crate::retry::jitter;
 use crate::step::{Failure, Rules};
 
 /// How often an Item whose history is still loading is looked at: closely at first, because people
@@ -18,8 +19,7 @@ const LOADING_LONG: SignedDuration = SignedDuration::from_mins(5);
 const SLOW_AFTER: SignedDuration = SignedDuration::from_mins(10);
 /// Hundredths of the client's limit that looking without being asked may use.
 const POLLING_SHARE_PERCENT: i64 = 20;
-/// Looks are spread by up to this part of their distance, so that Items do not come together.
-const SPREAD: i32 = 10;
+const MILLIS_A_MINUTE: i64 = 60_000;
 
 /// Syncs one Item.
 pub(crate) async fn sync_item<M: Memory, B: Bank>(
@@ -171,17 +171,16 @@ fn next_due(item: &Item, history: History, ambient: &Ambient, rules: &Rules) -> 
         _ => LOADING_LONG.min(rules.poll_every),
     };
     let pause = pause.max(fair_share(rules));
-    let [chance] = ambient.random::<1>();
-    let spread = pause / SPREAD * i32::from(chance) / 255;
-    now.saturating_add(pause + spread).unwrap_or(now)
+    now.saturating_add(pause + jitter(pause, ambient)).unwrap_or(now)
 }
 
 /// The shortest distance of looks at which all Items together keep to their share of the limit.
 fn fair_share(rules: &Rules) -> SignedDuration {
-    let a_minute = i64::from(syncs_a_minute(rules.environment)) * POLLING_SHARE_PERCENT / 100;
-    // Below a thousand Items the share is never reached by any sensible interval.
-    let minutes = rules.polled_items / a_minute.max(1);
-    SignedDuration::from_mins(minutes)
+    let allowed = i64::from(syncs_a_minute(rules.environment));
+    let a_minute = (allowed * POLLING_SHARE_PERCENT / 100).max(1);
+    // Rounded up: a pause too short by anything is a share too large.
+    let millis = rules.polled_items.saturating_mul(MILLIS_A_MINUTE).saturating_add(a_minute - 1);
+    SignedDuration::from_millis(millis / a_minute)
 }
 
 #[cfg(test)]
@@ -198,10 +197,12 @@ mod tests {
             poll_every: SignedDuration::from_secs(1),
             polled_items,
         };
-        assert_eq!(fair_share(&rules(499)), SignedDuration::ZERO);
-        let pause = fair_share(&rules(25_000));
-        assert_eq!(pause, SignedDuration::from_mins(50));
-        let calls_a_minute = 25_000 / pause.as_mins();
-        assert!(calls_a_minute <= i64::from(syncs_a_minute(Environment::Production)) / 5);
+        let share = i64::from(syncs_a_minute(Environment::Production)) / 5;
+        for items in [1, 499, 501, 999, 1_001, 25_000] {
+            let pause = i64::try_from(fair_share(&rules(items)).as_millis()).unwrap();
+            assert!(items * MILLIS_A_MINUTE <= share * pause, "{items} Items, {pause} ms");
+        }
+        assert_eq!(fair_share(&rules(0)), SignedDuration::ZERO);
+        assert_eq!(fair_share(&rules(25_000)), SignedDuration::from_mins(50));
     }
 }

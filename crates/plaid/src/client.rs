@@ -300,6 +300,16 @@ impl Client {
         Ok(answer.institution)
     }
 
+    /// The name of an Item's institution, which older Items do not carry. Nothing if Plaid does not
+    /// tell: people are shown the id then.
+    pub async fn institution_name(&self, item: &wire::Item) -> Option<String> {
+        if item.institution_name.is_some() {
+            return item.institution_name.clone();
+        }
+        let institution = self.institution(item.institution_id.as_deref()?).await.ok()?;
+        Some(institution.name)
+    }
+
     /// One answer of the endpoint that has a stream, as text. Transactions have their own call.
     pub(crate) async fn read_stream(
         &self,

@@ -88,8 +88,8 @@ pub enum Error {
     },
 }
 
-/// The innermost reason: the outer ones only repeat that a request failed.
-fn cause(error: &reqwest::Error) -> String {
+/// The innermost reason why a request failed: the outer ones only repeat that it did.
+pub fn cause(error: &reqwest::Error) -> String {
     let mut reason: &dyn std::error::Error = error;
     while let Some(source) = reason.source() {
         reason = source;

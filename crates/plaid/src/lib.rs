@@ -28,7 +28,7 @@ pub use client::{
     TokenMismatch,
 };
 pub use convert::{Owner, accounts, page};
-pub use error::{Error, PlaidError, Reaction};
+pub use error::{Error, PlaidError, Reaction, cause};
 pub use keys::{KeyCache, KeyError, KeyRecord};
 pub use limits::{cost_of, syncs_a_minute};
 pub use meter::{Calls, Meter};

@@ -1,7 +1,7 @@
 //! Reads a stream that is declared by its fields: asks the bank, finds the elements, turns each into
 //! a record. One bad element is set aside, never the answer.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan};
@@ -62,10 +62,9 @@ pub async fn read_stream(
     }
     let part = Part { institution_id: institution_id.map(str::to_owned), ..Part::default() };
     let answer = bank.read(stream, &part).await?;
-    let mut snapshot =
-        Snapshot { stream, records: Vec::new(), quarantined: Vec::new(), since: None };
-    collect(&mut snapshot, &answer, owner);
-    Ok(snapshot)
+    let mut collected = Collected::new(stream, None);
+    collected.add(&answer, owner);
+    Ok(collected.snapshot)
 }
 
 /// Plaid pages this list by offset, which is unsafe while it changes: a reading counts only if it met
@@ -83,8 +82,7 @@ async fn read_by_dates(
     });
     let stream = Stream::InvestmentTransactions;
     for _ in 0..READINGS {
-        let mut snapshot =
-            Snapshot { stream, records: Vec::new(), quarantined: Vec::new(), since: Some(since) };
+        let mut collected = Collected::new(stream, Some(since));
         let mut totals = HashSet::new();
         let mut seen = 0;
         for _ in 0..PAGES {
@@ -92,12 +90,13 @@ async fn read_by_dates(
             let answer = bank.read(stream, &part).await?;
             totals.insert(number(&answer, "total_investment_transactions"));
             let met = count(&answer, "investment_transactions");
-            collect(&mut snapshot, &answer, owner);
+            collected.add(&answer, owner);
             seen += met;
             if met == 0 || totals.iter().any(|total| Some(seen) >= *total) {
                 break;
             }
         }
+        let snapshot = collected.snapshot;
         let kept = snapshot.records.len() + snapshot.quarantined.len();
         if totals.len() == 1 && totals.contains(&Some(seen)) && kept == seen {
             return Ok(snapshot);
@@ -132,38 +131,53 @@ fn members(raw: &RawValue) -> Option<Members<'_>> {
     serde_json::from_str(raw.get()).ok()
 }
 
-fn collect(snapshot: &mut Snapshot, answer: &RawValue, owner: &Owner) {
-    let stream = snapshot.stream;
-    for (path, kind) in places(stream) {
-        let Some(found) = at_path(answer, path) else { continue };
-        // A single object stands for a list of one.
-        let elements: Vec<&RawValue> =
-            serde_json::from_str(found.get()).unwrap_or_else(|_| vec![found]);
-        for raw in elements.into_iter().filter(|raw| raw.get() != "null") {
-            match arrival(stream.declaration(), raw, kind, owner) {
-                Ok(record) => match twin(snapshot, &record) {
-                    None => snapshot.records.push(record),
-                    // Told twice, word for word.
-                    Some(true) => {}
-                    Some(false) => set_aside(snapshot, raw, "another element has the same key"),
-                },
-                Err(reason) => set_aside(snapshot, raw, &reason),
+/// What the answers to one reading hold so far.
+struct Collected {
+    snapshot: Snapshot,
+    /// Where each record stands in the snapshot, by its id.
+    positions: HashMap<String, usize>,
+}
+
+impl Collected {
+    fn new(stream: Stream, since: Option<Date>) -> Self {
+        let snapshot = Snapshot { stream, records: Vec::new(), quarantined: Vec::new(), since };
+        Self { snapshot, positions: HashMap::new() }
+    }
+
+    fn add(&mut self, answer: &RawValue, owner: &Owner) {
+        let stream = self.snapshot.stream;
+        for (path, kind) in places(stream) {
+            let Some(found) = at_path(answer, path) else { continue };
+            // A single object stands for a list of one.
+            let elements: Vec<&RawValue> =
+                serde_json::from_str(found.get()).unwrap_or_else(|_| vec![found]);
+            for raw in elements.into_iter().filter(|raw| raw.get() != "null") {
+                match arrival(stream.declaration(), raw, kind, owner) {
+                    Ok(record) => self.keep(record, raw),
+                    Err(reason) => self.set_aside(raw, &reason),
+                }
             }
         }
     }
-}
 
-/// Whether an element with this key is here already, and says the same.
-fn twin(snapshot: &Snapshot, record: &Arrival) -> Option<bool> {
-    let known = snapshot.records.iter().find(|known| known.record_id == record.record_id)?;
-    Some(known.body == record.body)
-}
+    fn keep(&mut self, record: Arrival, raw: &RawValue) {
+        match self.positions.get(&record.record_id) {
+            None => {
+                self.positions.insert(record.record_id.clone(), self.snapshot.records.len());
+                self.snapshot.records.push(record);
+            }
+            // Told twice, word for word.
+            Some(known) if self.snapshot.records[*known].body == record.body => {}
+            Some(_) => self.set_aside(raw, "another element has the same key"),
+        }
+    }
 
-fn set_aside(snapshot: &mut Snapshot, raw: &RawValue, reason: &str) {
-    let stream = snapshot.stream;
-    let raw = if stream.declaration().sealed { String::new() } else { raw.get().to_owned() };
-    let (part, reason) = (stream.as_str().to_owned(), reason.to_owned());
-    snapshot.quarantined.push(Quarantined { part, reason, raw });
+    fn set_aside(&mut self, raw: &RawValue, reason: &str) {
+        let stream = self.snapshot.stream;
+        let raw = if stream.declaration().sealed { String::new() } else { raw.get().to_owned() };
+        let (part, reason) = (stream.as_str().to_owned(), reason.to_owned());
+        self.snapshot.quarantined.push(Quarantined { part, reason, raw });
+    }
 }
 
 fn at_path<'a>(raw: &'a RawValue, path: &[&str]) -> Option<&'a RawValue> {
@@ -180,7 +194,6 @@ fn arrival(
     let element = members(raw).ok_or("it is not an object")?;
     let mut body = String::from("{");
     let mut key = Vec::new();
-    let mut dated = None;
     for field in declaration.fields {
         let value = match field.name {
             "item_id" => text(&owner.item_id),
@@ -195,14 +208,11 @@ fn arrival(
         if is_key && (field.name != "item_id" || declaration.key.len() == 1) {
             key.push(value.trim_matches('"').to_owned());
         }
-        if declaration.cursor_field == Some(field.name) {
-            dated = value.trim_matches('"').parse().ok();
-        }
         let comma = if body.len() > 1 { "," } else { "" };
         body.push_str(&format!("{comma}\"{}\":{value}", field.name));
     }
     body.push('}');
-    Ok(Arrival { record_id: key.join("/"), body, raw: raw.get().to_owned(), date: dated })
+    Ok(Arrival { record_id: key.join("/"), body, raw: raw.get().to_owned() })
 }
 
 /// A field's value as JSON. What has not the declared kind is nothing, but an amount that cannot be
@@ -263,10 +273,9 @@ mod tests {
     fn snapshot(stream: Stream, json: &str) -> Snapshot {
         let owner = Owner { item_id: "item".into(), end_user_id: "alice".into() };
         let raw = RawValue::from_string(json.to_owned()).unwrap();
-        let mut snapshot =
-            Snapshot { stream, records: Vec::new(), quarantined: Vec::new(), since: None };
-        collect(&mut snapshot, &raw, &owner);
-        snapshot
+        let mut collected = Collected::new(stream, None);
+        collected.add(&raw, &owner);
+        collected.snapshot
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{AnyPool, Connection, Executor, Row};
@@ -196,6 +197,21 @@ impl Db {
         });
         self.writer.send(job).await.map_err(|_| Error::Closed)?;
         answered.await.map_err(|_| Error::Commit("the write could not begin".to_owned()))?
+    }
+
+    /// Carries out a statement that forgets what is older than a time. Gives how many rows it forgot.
+    pub(crate) async fn forget(
+        &self,
+        statement: &'static str,
+        before: Timestamp,
+    ) -> Result<u64, Error> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                let forget = sqlx::query(statement).bind(before.as_microsecond());
+                Ok(forget.execute(connection).await?.rows_affected())
+            })
+        })
+        .await
     }
 }
 

@@ -72,8 +72,8 @@ impl AccountTraits {
 }
 
 /// Marks an item whose accounts another live item of the same end user and bank has, too, within a
-/// larger write. Gives the other one.
-pub(crate) async fn mark(connection: &mut Connected, item: &str) -> Result<Option<ItemKey>, Error> {
+/// larger write.
+pub(crate) async fn mark(connection: &mut Connected, item: &str) -> Result<(), Error> {
     let own = accounts(connection, item).await?;
     let siblings = sqlx::query(SIBLINGS).bind(item.to_owned());
     for row in siblings.fetch_all(&mut *connection).await? {
@@ -82,10 +82,10 @@ pub(crate) async fn mark(connection: &mut Connected, item: &str) -> Result<Optio
         if overlap(&own, &theirs) {
             let mark = sqlx::query(MARK).bind(item.to_owned()).bind(sibling.to_string());
             mark.execute(connection).await?;
-            return Ok(Some(sibling));
+            return Ok(());
         }
     }
-    Ok(None)
+    Ok(())
 }
 
 fn overlap(own: &[Account], theirs: &[Account]) -> bool {
@@ -103,12 +103,20 @@ async fn accounts(connection: &mut Connected, item: &str) -> Result<Vec<Account>
         .collect()
 }
 
+/// What rows that say the same agree in.
+#[derive(PartialEq, Eq, Hash)]
+struct Likeness {
+    date: String,
+    amount_minor: i64,
+    currency: String,
+    name: String,
+}
+
 /// One transaction as it is compared.
 struct Candidate {
     id: String,
     account_id: String,
-    date: String,
-    likeness: (String, i64, String, String),
+    likeness: Likeness,
 }
 
 /// If an item replaces another, lets the events known from the other go on here, and begins to
@@ -151,7 +159,7 @@ pub(crate) async fn replace(
         let reason = format!(
             "{} rows of {} that say the same were known, {} came with the new login",
             known.len(),
-            known[0].date,
+            known[0].likeness.date,
             new.len()
         );
         for (known, new) in known.iter().zip(new) {
@@ -184,14 +192,16 @@ async fn candidates(connection: &mut Connected, item: &str) -> Result<Vec<Candid
             let body: String = row.try_get("body")?;
             let record: model::Transaction =
                 serde_json::from_str(&body).map_err(|_| Error::corrupt("a transaction"))?;
-            let date: String = row.try_get("date")?;
             let name = suggestions::plain_name(&record);
-            let minor = row.try_get("amount_minor")?;
             Ok(Candidate {
                 id: row.try_get("id")?,
                 account_id: row.try_get("account_id")?,
-                likeness: (date.clone(), minor, record.currency, name),
-                date,
+                likeness: Likeness {
+                    date: row.try_get("date")?,
+                    amount_minor: row.try_get("amount_minor")?,
+                    currency: record.currency,
+                    name,
+                },
             })
         })
         .collect()

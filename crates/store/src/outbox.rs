@@ -346,14 +346,8 @@ impl Store {
 
     /// Forgets deliveries of before a time that are not to be sent any more.
     pub async fn forget_deliveries(&self, before: Timestamp) -> Result<(), Error> {
-        self.db
-            .write(move |connection| {
-                Box::pin(async move {
-                    sqlx::query(FORGET).bind(before.as_microsecond()).execute(connection).await?;
-                    Ok(())
-                })
-            })
-            .await
+        self.db.forget(FORGET, before).await?;
+        Ok(())
     }
 }
 

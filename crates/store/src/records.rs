@@ -114,23 +114,17 @@ pub(crate) async fn apply(
     }
     let seal = RecordSeal { key: None, integration: "" };
     let accounts = known(connection, &feed.item, Stream::Accounts, &seal).await?;
-    let mut seen = HashSet::new();
+    let mut told = HashSet::new();
     for Staged { record, raw } in &page.accounts {
         // A page that tells of an account twice says it once.
-        if !seen.insert(record.account_id.as_str()) {
+        if !told.insert(record.account_id.as_str()) {
             continue;
         }
-        let arrival = Arrival {
-            record_id: record.account_id.clone(),
-            body: json(record)?,
-            raw: raw.clone(),
-            date: None,
-        };
+        let arrival =
+            Arrival { record_id: record.account_id.clone(), body: json(record)?, raw: raw.clone() };
         upsert(connection, feed, Stream::Accounts, &accounts, arrival, &seal, now).await?;
     }
     if has_all_accounts && page.quarantined.is_empty() {
-        let told: HashSet<&str> =
-            page.accounts.iter().map(|staged| staged.record.account_id.as_str()).collect();
         let untold =
             accounts.iter().filter(|(id, known)| !told.contains(id.as_str()) && !known.removed);
         for (id, known) in untold {
@@ -151,7 +145,6 @@ pub(crate) async fn apply(
                 record_id: balance.account_id.clone(),
                 body: json(balance)?,
                 raw: String::new(),
-                date: None,
             };
             upsert(connection, feed, Stream::Balances, &balances, arrival, &seal, now).await?;
         }
@@ -169,9 +162,8 @@ pub(crate) async fn apply_snapshot(
 ) -> Result<(), Error> {
     let stream = snapshot.stream;
     let before = known(connection, &feed.item, stream, seal).await?;
-    let told: HashSet<String> = snapshot.records.iter().map(|r| r.record_id.clone()).collect();
-    let mut seen = HashSet::new();
-    for arrival in snapshot.records.into_iter().filter(|r| seen.insert(r.record_id.clone())) {
+    let mut told = HashSet::new();
+    for arrival in snapshot.records.into_iter().filter(|r| told.insert(r.record_id.clone())) {
         upsert(connection, feed, stream, &before, arrival, seal, now).await?;
     }
     if !snapshot.quarantined.is_empty() {

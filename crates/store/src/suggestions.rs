@@ -13,6 +13,7 @@ use crate::feed_writer::FeedWriter;
 use crate::integrations::parsed;
 use crate::statement::declare;
 use crate::takeover::take_over;
+use crate::transactions::minor_units;
 use crate::work::{instant, optional_instant};
 
 declare! {
@@ -139,11 +140,7 @@ fn likeness(pending: &Transaction, posted: &Transaction) -> Option<String> {
     if pending.currency != posted.currency || pending.direction != posted.direction {
         return None;
     }
-    let minor = |row: &Transaction| {
-        let digits: String = row.amount.chars().filter(char::is_ascii_digit).collect();
-        digits.parse::<i64>().unwrap_or_default()
-    };
-    let (before, after) = (minor(pending), minor(posted));
+    let (before, after) = (minor_units(&pending.amount), minor_units(&posted.amount));
     let same_name = plain_name(pending) == plain_name(posted);
     let near = before.abs_diff(after).saturating_mul(100)
         <= before.unsigned_abs().saturating_mul(AMOUNT_DIFFERENCE_PERCENT.unsigned_abs());

@@ -89,13 +89,7 @@ impl Store {
 
     /// Forgets syncs that ended before a time.
     pub async fn forget_syncs(&self, before: Timestamp) -> Result<(), Error> {
-        self.db
-            .write(move |connection| {
-                Box::pin(async move {
-                    sqlx::query(FORGET).bind(before.as_microsecond()).execute(connection).await?;
-                    Ok(())
-                })
-            })
-            .await
+        self.db.forget(FORGET, before).await?;
+        Ok(())
     }
 }

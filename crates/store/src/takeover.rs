@@ -17,8 +17,8 @@ declare! {
             version, body, raw FROM transactions WHERE id = $1";
     /// Frees Plaid's id for the event that takes it over; our own id cannot collide with one.
     GIVE_UP =
-        "UPDATE transactions SET transaction_id = id, pending_transaction_id = NULL, pending = 0, removed = 1, \
-            version = version + 1, updated_at = $2 WHERE id = $1";
+        "UPDATE transactions SET transaction_id = id, pending_transaction_id = NULL, pending = 0, \
+            removed = 1, version = version + 1, updated_at = $2 WHERE id = $1";
     BECOME =
         "UPDATE transactions SET item = $2, transaction_id = $3, account_id = $4, \
             pending_transaction_id = $5, date = $6, amount_minor = $7, currency = $8, \

@@ -337,12 +337,6 @@ impl Draft {
         self.before.as_ref().map_or(0, |before| before.version)
     }
 
-    fn amount_minor(&self) -> i64 {
-        // The text was written from minor units, so reading it back loses nothing.
-        let digits: String = self.record.amount.chars().filter(|c| *c != '.').collect();
-        digits.parse().unwrap_or_default()
-    }
-
     fn insert_row(&self, feed: &FeedWriter, body: String, now: Timestamp) -> Vec<Value> {
         let record = &self.record;
         vec![
@@ -354,7 +348,7 @@ impl Draft {
             Value::Text(record.account_id.clone()),
             Value::MaybeText(record.pending_transaction_id.clone()),
             Value::Text(record.date.to_string()),
-            Value::Integer(self.amount_minor()),
+            Value::Integer(minor_units(&record.amount)),
             Value::Text(record.currency.clone()),
             Value::Integer(i64::from(record.pending)),
             Value::Integer(0),
@@ -364,6 +358,13 @@ impl Draft {
             Value::Text(self.raw.clone()),
         ]
     }
+}
+
+/// An amount of a stored record in minor units. Its text was written from them, with all the
+/// decimals of the currency, so reading it back loses nothing.
+pub(crate) fn minor_units(amount: &str) -> i64 {
+    let digits: String = amount.chars().filter(|c| *c != '.').collect();
+    digits.parse().unwrap_or_default()
 }
 
 async fn update(
@@ -380,7 +381,7 @@ async fn update(
         .bind(record.account_id.clone())
         .bind(record.pending_transaction_id.clone())
         .bind(record.date.to_string())
-        .bind(draft.amount_minor())
+        .bind(minor_units(&draft.record.amount))
         .bind(record.currency.clone())
         .bind(i64::from(record.pending))
         .bind(i64::from(draft.removed))

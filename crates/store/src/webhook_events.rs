@@ -101,14 +101,7 @@ impl Store {
 
     /// Forgets webhooks received before a time.
     pub async fn forget_webhooks(&self, before: Timestamp) -> Result<u64, Error> {
-        self.db
-            .write(move |connection| {
-                Box::pin(async move {
-                    let forget = sqlx::query(FORGET).bind(before.as_microsecond());
-                    Ok(forget.execute(connection).await?.rows_affected())
-                })
-            })
-            .await
+        self.db.forget(FORGET, before).await
     }
 
     /// Keeps a key of Plaid's.

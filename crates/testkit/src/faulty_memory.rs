@@ -3,7 +3,7 @@
 
 use std::sync::Mutex;
 
-use model::{Ambient, Item, ItemKey, Page};
+use model::{Ambient, ItemKey, Page};
 use pipeline::Memory;
 use store::{Applied, Error, FailedSync, Lease, Store, StreamState, Update};
 use tokio::sync::Notify;
@@ -94,10 +94,6 @@ impl<'a> FaultyMemory<'a> {
 impl Memory for FaultyMemory<'_> {
     fn ambient(&self) -> &Ambient {
         self.store.ambient()
-    }
-
-    async fn item(&self, id: &str) -> Result<Option<Item>, Error> {
-        self.store.item(id).await
     }
 
     async fn stream_states(&self, item: &ItemKey) -> Result<Vec<StreamState>, Error> {

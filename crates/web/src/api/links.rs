@@ -176,7 +176,7 @@ async fn link_one(
         .store
         .link(NewLink {
             end_user_name: body.end_user_name,
-            institution_name: institution_name(client, &item).await,
+            institution_name: client.institution_name(&item).await,
             institution_id: item.institution_id,
             replaces,
             ..NewLink::new(
@@ -265,15 +265,6 @@ pub(crate) fn rejected(error: &plaid::Error) -> Problem {
         Reaction::Retry | Reaction::Later => Problem::new(PLAID_UNAVAILABLE, format!("{error}.")),
         _ => Problem::new(TOKEN_REJECTED, format!("{error}.")),
     }
-}
-
-/// Older Items do not carry their institution's name. Without one the id is shown.
-async fn institution_name(client: &Client, item: &plaid::wire::Item) -> Option<String> {
-    if item.institution_name.is_some() {
-        return item.institution_name.clone();
-    }
-    let institution = client.institution(item.institution_id.as_deref()?).await.ok()?;
-    Some(institution.name)
 }
 
 /// Lists the Items of an integration.
