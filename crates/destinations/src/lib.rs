@@ -1,16 +1,35 @@
-//! The ways out: tables of text, decimals and instants written to files, a database, or an Airbyte
-//! platform.
+//! The ways out: tables written to databases, files, receivers and other programs.
 //!
-//! Reading order: `table` is what is written, `destination` the contract every way out keeps, then
-//! one file for each way out.
+//! Reading order: `table` is what is written, `destination` the contract every way out keeps. Databases
+//! share `sql`, with an engine in `postgres` and `sqlite`; files share `files`, with formats in
+//! `text_formats` and a place in `folder`; `http` and `process` tell others. `airbyte` and `singer` are
+//! the messages of a source. Heavy ways out are in the crates `lake` and `brokers`.
 
 pub mod airbyte;
-mod csv_files;
 mod destination;
+mod files;
+mod folder;
+mod http;
+mod line_message;
+mod postgres;
+mod process;
+pub mod singer;
+mod sql;
 mod sqlite;
 mod table;
+mod text_formats;
 
-pub use csv_files::CsvFiles;
-pub use destination::{Destination, DestinationError};
-pub use sqlite::SqliteFile;
-pub use table::{Column, ColumnKind, Row, Table};
+pub use destination::{
+    Batch, Destination, DestinationError, DestinationTrouble, EachRow, Load, MissingColumn, Mode,
+    Part,
+};
+pub use files::{Files, Format, Place, RowWriter};
+pub use folder::Folder;
+pub use http::Http;
+pub use line_message::{LineMessage, messages_of};
+pub use postgres::Postgres;
+pub use process::Process;
+pub use sql::{Database, Dialect, Engine, quoted};
+pub use sqlite::Sqlite;
+pub use table::{Cell, Column, Row, Table, bounded_name, canonical, cell, plain_name};
+pub use text_formats::{Csv, JsonLines};

@@ -79,14 +79,16 @@ prefixed_id! {
     TransactionKey = "txn";
     /// One API key.
     ApiKeyId = "key";
-    /// One saved source.
-    SourceId = "src";
     /// An outbound webhook endpoint.
     SubscriptionId = "sub";
     /// One message to one subscription.
     DeliveryId = "dlv";
     /// One visit of an end user to Link.
     LinkSessionId = "lnk";
+    /// Streams on their way to a destination.
+    ConnectionId = "con";
+    /// One execution of a connection.
+    RunId = "run";
     /// A pair that may be one event, for a person to judge.
     SuggestionId = "sug";
 }

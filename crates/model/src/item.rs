@@ -82,6 +82,8 @@ pub struct Item {
     pub days_requested: i64,
     /// Whether the next sync reads everything again from the empty cursor.
     pub rewalk: bool,
+    /// Whether the next sync asks the bank for balances.
+    pub balances_wanted: bool,
     /// When Plaid last read transactions from the bank, where Plaid says so.
     pub bank_updated_at: Option<Timestamp>,
     /// When Plaid last failed to.

@@ -1,11 +1,14 @@
 //! The vocabulary: what every other crate talks about. No input or output, no clock, no driver.
 //!
 //! Reading order: who asks (`integration`), what is linked (`item`), what arrives (`account`,
-//! `transaction`, and every other `stream`), how it is told onward (`change`), and the values they are made of.
+//! `transaction`, and every other `stream`), how it is told onward (`change`), where it goes
+//! (`connection`), and the values they are made of.
 
 mod account;
+mod airbyte_columns;
 mod ambient;
 mod change;
+mod connection;
 mod id;
 mod integration;
 mod item;
@@ -19,11 +22,17 @@ mod transaction;
 mod update;
 
 pub use account::{Account, AccountStatus, Balance, BalanceSource};
+pub use airbyte_columns::{AIRBYTE_BALANCE, AIRBYTE_TRANSACTION};
 pub use ambient::{Ambient, Clock, Entropy};
 pub use change::{Change, ChangeKind, Record, Tombstone};
+pub use connection::{
+    Compat, ConnectionSettings, DestinationSettings, FilesSettings, LocalDestinations, Namespacing,
+    Protocol, SHORTEST_INTERVAL_MINUTES, Schedule, SchemaChanges, SettingsFault, StreamChoice,
+    SyncMode, USUAL_TABLE_LIMIT,
+};
 pub use id::{
-    ApiKeyId, DeliveryId, EndUserId, IntegrationId, InvalidId, ItemKey, LinkSessionId, SourceId,
-    SubscriptionId, SuggestionId, TransactionKey,
+    ApiKeyId, ConnectionId, DeliveryId, EndUserId, IntegrationId, InvalidId, ItemKey,
+    LinkSessionId, RunId, SubscriptionId, SuggestionId, TransactionKey,
 };
 pub use integration::{BaseUrl, Environment, InvalidBaseUrl, InvalidEnvironment};
 pub use item::{EndUser, History, Item};

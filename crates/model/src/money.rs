@@ -16,6 +16,11 @@ pub struct Currency {
 }
 
 impl Currency {
+    /// Whether a code is one of ISO 4217.
+    pub fn is_iso(code: &str) -> bool {
+        iso_currency::Currency::from_code(code).is_some()
+    }
+
     /// The currency of an ISO 4217 code; a code the table does not know is treated as unofficial.
     pub fn iso(code: &str) -> Self {
         let exponent = iso_currency::Currency::from_code(code)

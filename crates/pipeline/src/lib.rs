@@ -5,21 +5,23 @@
 //! Reading order: `runner` claims work and keeps its lease; `step` is what is done for an Item and
 //! `sync_item` the greatest part of it, both without I/O of their own: `memory` is what they ask of
 //! the store. `retry` says when a failure is worth another try; `link_session` makes Items of visits
-//! to Link; `deliver` tells subscribers; `sequencer` numbers the feed. `read_balances` is the source
-//! half: a stream read without a store.
+//! to Link; `deliver` tells subscribers; `sequencer` numbers the feed; `connection` writes streams to
+//! destinations; `source` reads them without a store, for platforms.
 
+mod connection;
 mod deliver;
 mod link_session;
 mod memory;
-mod read_balances;
 mod retry;
 mod runner;
 mod sequencer;
+mod source;
 mod step;
 mod sync_item;
 
+pub use connection::{Open, Watch};
 pub use deliver::{PublicAddresses, Sender};
 pub use memory::Memory;
-pub use read_balances::{BALANCES, read_balances};
 pub use runner::{Pipeline, Settings, WORKERS};
+pub use source::{ItemRead, ReadError, ReadPlan, SourceStream, read_item, source_streams};
 pub use step::{Ended, Failure, Rules, step};

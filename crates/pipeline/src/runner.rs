@@ -12,6 +12,7 @@ use store::{Integration, Lease, Store, WorkKind};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::connection::{Means, Open, Watch, run_connection};
 use crate::deliver::Sender;
 use crate::link_session::{self, Visit};
 use crate::retry::soon;
@@ -30,6 +31,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// What is forgotten after how long: webhooks far later than their signatures are accepted.
 const WEBHOOKS_KEPT: SignedDuration = SignedDuration::from_hours(24);
 const SYNCS_KEPT: SignedDuration = SignedDuration::from_hours(24 * 30);
+const RUNS_KEPT: SignedDuration = SignedDuration::from_hours(24 * 90);
 const DELIVERIES_KEPT: SignedDuration = SignedDuration::from_hours(24 * 30);
 const TIDY_EVERY: Duration = Duration::from_secs(3_600);
 /// How often the counts of calls to Plaid are kept; a crash loses no more than this.
@@ -39,22 +41,27 @@ const COUNT_ITEMS_EVERY: Duration = Duration::from_secs(60);
 
 /// Workers of each kind. `most_attempts` keeps some of those that sync to Items whose last sync
 /// did not fail, so that Items behind dead banks never hold up the others.
-pub const WORKERS: [(WorkKind, i64, usize); 6] = [
+pub const WORKERS: [(WorkKind, i64, usize); 7] = [
     (WorkKind::Sync, 0, 4),
     (WorkKind::Sync, i64::MAX, 4),
     (WorkKind::Notify, i64::MAX, 1),
     (WorkKind::Deliver, 0, 8),
     (WorkKind::Deliver, i64::MAX, 8),
     (WorkKind::LinkSession, i64::MAX, 2),
+    (WorkKind::Run, i64::MAX, 4),
 ];
 
 /// What may be set about the pipeline.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Settings {
     /// How often an Item is looked at when no webhook comes.
     pub poll_every: SignedDuration,
     /// How notices leave.
     pub sender: Sender,
+    /// How destinations are opened.
+    pub open: Open,
+    /// Who is told how far runs are.
+    pub watch: Option<Watch>,
 }
 
 /// The running pipeline.
@@ -130,6 +137,7 @@ async fn tidy(store: Store) {
         let forgotten = async {
             store.forget_webhooks(before(WEBHOOKS_KEPT)).await?;
             store.forget_syncs(before(SYNCS_KEPT)).await?;
+            store.forget_runs(before(RUNS_KEPT)).await?;
             store.forget_deliveries(before(DELIVERIES_KEPT)).await
         };
         if let Err(error) = forgotten.await {
@@ -236,6 +244,7 @@ impl Worker {
             WorkKind::Notify => Ok(self.store.notify(lease).await?),
             WorkKind::Deliver => Ok(self.settings.sender.deliver(&self.store, lease).await?),
             WorkKind::LinkSession => self.link_session(lease).await,
+            WorkKind::Run => Ok(self.run_connection(lease).await?),
         }
     }
 
@@ -251,6 +260,7 @@ impl Worker {
             environment: integration.environment,
             poll_every: self.settings.poll_every,
             polled_items: self.polled_items.load(Ordering::Relaxed),
+            oldest_balance: integration.start_date.and_then(midnight),
         };
         let bank = match token {
             Some(token) => Some(ItemBank { client: self.client(integration).await?, token }),
@@ -258,6 +268,11 @@ impl Worker {
         };
         tell(&item, &step(&self.store, bank.as_ref(), &item, lease, &rules).await);
         Ok(())
+    }
+
+    async fn run_connection(&self, lease: &Lease) -> Result<(), store::Error> {
+        let Settings { open, watch, .. } = &self.settings;
+        run_connection(&Means { store: &self.store, open, watch: watch.as_ref() }, lease).await
     }
 
     async fn link_session(&self, lease: &Lease) -> Result<(), Failure> {
@@ -306,6 +321,11 @@ impl Worker {
     fn ambient(&self) -> &Ambient {
         self.store.ambient()
     }
+}
+
+/// The beginning of a day in UTC.
+fn midnight(date: jiff::civil::Date) -> Option<Timestamp> {
+    Some(date.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
 }
 
 fn tell(item: &Item, ended: &Ended) {

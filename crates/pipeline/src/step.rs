@@ -21,6 +21,8 @@ pub struct Rules {
     pub poll_every: SignedDuration,
     /// Items that share the client's limit.
     pub polled_items: i64,
+    /// Oldest acceptable balance where a bank is asked, if the integration names one.
+    pub oldest_balance: Option<Timestamp>,
 }
 
 /// How a step ended. Whatever it was, it is noted in the store, or the lease runs out.

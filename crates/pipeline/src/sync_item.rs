@@ -4,7 +4,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 use model::{Ambient, BalanceSource, History, Item, Page, Snapshot, Stream, Trouble};
-use plaid::{Bank, Owner, Plan, Reaction, Stage, pull_update, read_stream, syncs_a_minute};
+use plaid::{
+    Bank, Owner, Plan, Reaction, Stage, current_accounts, pull_update, read_stream, syncs_a_minute,
+};
 use store::{Applied, Lease, Reading, StreamState, Update};
 
 use crate::memory::Memory;
@@ -48,7 +50,9 @@ pub(crate) async fn sync_item<M: Memory, B: Bank>(
     } else {
         update.history = History::Complete;
     }
-    update.accounts = accounts(bank, &owner, ambient.now(), &mut update.request_ids).await;
+    update.asked_for_balances = item.balances_wanted;
+    let oldest = item.balances_wanted.then_some(rules.oldest_balance);
+    update.accounts = accounts(bank, &owner, oldest, ambient, &mut update.request_ids).await;
     let states = memory.stream_states(&item.key).await?;
     for stream in due(&rules.streams, &states, ambient.now()) {
         let known = states.iter().find(|state| state.stream == stream);
@@ -86,18 +90,33 @@ impl<M: Memory> Stage for StagedItem<'_, M> {
     }
 }
 
-/// All accounts with their cached balances. Transactions do not wait for them: without an answer
-/// the accounts that came with the pages stand.
+/// All accounts with their balances: cached ones, or on request, with the oldest acceptable time, those
+/// the bank gives now. Transactions do not wait for them: without an answer the accounts that came with
+/// the pages stand.
 async fn accounts(
     bank: &impl Bank,
     owner: &Owner,
-    now: Timestamp,
+    oldest: Option<Option<Timestamp>>,
+    ambient: &Ambient,
     request_ids: &mut Vec<String>,
 ) -> Page {
-    match bank.accounts_get().await {
-        Ok(answer) => {
+    let mut answer = None;
+    if let Some(oldest) = oldest {
+        match current_accounts(bank, oldest).await {
+            Ok(current) => answer = Some(current),
+            Err(error) => {
+                tracing::warn!(item_id = owner.item_id, %error, "the bank gave no balances");
+            }
+        }
+    }
+    let answer = match answer {
+        Some(current) => Ok(current),
+        None => bank.accounts_get().await.map(|answer| (answer, BalanceSource::Cached)),
+    };
+    match answer {
+        Ok((answer, source)) => {
             request_ids.extend(answer.request_id);
-            plaid::accounts(&answer.accounts, owner, BalanceSource::Cached, now)
+            plaid::accounts(&answer.accounts, owner, source, ambient.now())
         }
         Err(error) => {
             request_ids.extend(error.request_id().map(str::to_owned));
@@ -196,6 +215,7 @@ mod tests {
             environment: Environment::Production,
             poll_every: SignedDuration::from_secs(1),
             polled_items,
+            oldest_balance: None,
         };
         let share = i64::from(syncs_a_minute(Environment::Production)) / 5;
         for items in [1, 499, 501, 999, 1_001, 25_000] {

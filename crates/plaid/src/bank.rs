@@ -1,10 +1,13 @@
 //! One Item at its bank, as a sync sees it. A trait, so that a simulation can stand in for Plaid.
 
-use model::Stream;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use model::{BalanceSource, Stream};
 use serde_json::value::RawValue;
 
 use crate::client::{AccessToken, Client};
-use crate::error::Error;
+use crate::error::{Error, Reaction};
 use crate::wire;
 
 /// Which part of a stream to read.
@@ -28,6 +31,12 @@ pub trait Bank: Send + Sync {
 
     /// Accounts with cached balances; free.
     fn accounts_get(&self) -> impl Future<Output = Result<wire::Accounts, Error>> + Send;
+
+    /// Accounts with balances asked of the bank, none older than `oldest`; billed by Plaid.
+    fn accounts_balance_get(
+        &self,
+        oldest: Option<Timestamp>,
+    ) -> impl Future<Output = Result<wire::Accounts, Error>> + Send;
 
     /// One answer of the endpoint that has a stream, as text.
     fn read(
@@ -58,11 +67,37 @@ impl Bank for ItemBank {
         self.client.accounts_get(&self.token).await
     }
 
+    async fn accounts_balance_get(
+        &self,
+        oldest: Option<Timestamp>,
+    ) -> Result<wire::Accounts, Error> {
+        self.client.accounts_balance_get(&self.token, oldest).await
+    }
+
     async fn read(&self, stream: Stream, part: &Part) -> Result<Box<RawValue>, Error> {
         self.client.read_stream(&self.token, stream, part).await
     }
 
     async fn remove(&self) -> Result<(), Error> {
         self.client.item_remove(&self.token).await
+    }
+}
+
+/// A bank that was asked has this long; Plaid speaks of 30 s and sometimes more.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// Accounts with balances asked of the bank. Where it has none newer than `oldest`, is down or does not
+/// answer in time, the cached ones stand in and say so.
+pub async fn current_accounts(
+    bank: &impl Bank,
+    oldest: Option<Timestamp>,
+) -> Result<(wire::Accounts, BalanceSource), Error> {
+    match tokio::time::timeout(DEADLINE, bank.accounts_balance_get(oldest)).await {
+        Ok(Ok(answer)) => Ok((answer, BalanceSource::RealTime)),
+        Err(_) => Ok((bank.accounts_get().await?, BalanceSource::Cached)),
+        Ok(Err(error)) if matches!(error.reaction(), Reaction::UseCached | Reaction::Later) => {
+            Ok((bank.accounts_get().await?, BalanceSource::Cached))
+        }
+        Ok(Err(error)) => Err(error),
     }
 }

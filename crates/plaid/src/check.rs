@@ -1,6 +1,6 @@
 //! Save & Test: what is wrong with which field, in Plaid's code, its meaning and the fix.
 
-use model::{BaseUrl, Environment};
+use model::{BaseUrl, Environment, Stream};
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -114,32 +114,36 @@ pub async fn check_credentials(
     checks
 }
 
-/// Checks a source's token as well: the Item, what it offers, what to know about it.
+/// Checks a source's token as well: the Item, and whether it has the product of each chosen stream. Gives
+/// the Item, where Plaid told of it.
 pub async fn check_token(
     client: &Client,
     environment: Environment,
     credentials: &Credentials,
     token: &str,
-) -> Vec<Check> {
+    streams: &[Stream],
+) -> (Vec<Check>, Option<crate::wire::Item>) {
     let mut checks = check_form(client.base_url(), environment, credentials);
+    let mut found = None;
     let token = match AccessToken::parse(token, environment) {
         Ok(token) => token,
         Err(error) => {
             let fix = "Copy the access token that /item/public_token/exchange answered in this \
                        environment.";
             checks.push(Check::failed("format", &["access_token"], error.to_string(), fix));
-            return checks;
+            return (checks, found);
         }
     };
     if checks.iter().any(Check::is_failure) {
-        return checks;
+        return (checks, found);
     }
     match client.item_get(&token).await {
         Ok(item) => {
             checks.push(Check::passed("reach", format!("{} answers", client.base_url())));
             checks.push(Check::passed("credentials", "Plaid accepts the client id and the secret"));
             checks.push(item_check(&item));
-            checks.push(Check::passed("product", "Balances are available on every Item"));
+            checks.extend(streams.iter().map(|stream| product_check(&item, *stream)));
+            found = Some(item);
         }
         Err(error) if error.code() == Some("INVALID_ACCESS_TOKEN") => {
             let fix = "Use the token of an Item that was linked with this client id.";
@@ -156,7 +160,32 @@ pub async fn check_token(
             _ => checks.push(credentials_failure(&error, environment)),
         },
     }
-    checks
+    (checks, found)
+}
+
+/// Whether the Item has what a stream needs. One that lacks it is skipped, which is no failure.
+fn product_check(item: &crate::wire::Item, stream: Stream) -> Check {
+    let name = stream.as_str();
+    let Some(product) = stream.declaration().product else {
+        return Check::passed("product", format!("{name}: on every Item"));
+    };
+    let has = |products: &[String]| products.iter().any(|known| known == product);
+    if has(&item.products) || has(&item.billed_products) {
+        return Check::passed("product", format!("{name}: {product} is on the Item"));
+    }
+    let is_offered = has(&item.available_products) || has(&item.consented_products);
+    let (found, fix) = match is_offered {
+        true => (
+            format!("{name}: {product} is not on the Item yet, but the bank offers it"),
+            "Plaid adds it, and bills it, when it is first asked for.",
+        ),
+        false => (
+            format!("{name}: {product} is not on the Item, so the stream may be skipped"),
+            "Add the product to Link and have the end user consent to it, or leave the stream out.",
+        ),
+    };
+    let fix = Some(fix.to_owned());
+    Check { fix, ..Check::new("product", CheckState::Notice, found) }
 }
 
 fn item_check(item: &crate::wire::Item) -> Check {

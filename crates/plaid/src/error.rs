@@ -207,6 +207,16 @@ impl Error {
         }
     }
 
+    /// Whether a limit of Plaid's was met, which passes by waiting.
+    pub fn is_rate_limit(&self) -> bool {
+        let limited = |error: &PlaidError| error.error_type == "RATE_LIMIT_EXCEEDED";
+        match self {
+            Self::Plaid(error) => limited(error) && self.reaction() == Reaction::Retry,
+            Self::Malformed { status, .. } => *status == 429,
+            Self::Transport { .. } | Self::Resting { .. } => false,
+        }
+    }
+
     /// What it means for the life of the Item.
     pub fn trouble(&self) -> Trouble {
         trouble(self.reaction())
@@ -239,7 +249,8 @@ impl Error {
         }
     }
 
-    pub(crate) fn retry_after(&self) -> Option<Duration> {
+    /// How long Plaid asks to be left alone, where it says so.
+    pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Plaid(error) => error.retry_after,
             _ => None,

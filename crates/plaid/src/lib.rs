@@ -21,7 +21,7 @@ mod read_stream;
 mod webhook;
 pub mod wire;
 
-pub use bank::{Bank, ItemBank, Part};
+pub use bank::{Bank, ItemBank, Part, current_accounts};
 pub use check::{Check, CheckState, check_credentials, check_token};
 pub use client::{
     AccessToken, Client, Connector, Credentials, DAYS_REQUESTED, LinkRequest, SandboxUser,

@@ -323,6 +323,13 @@ mod tests {
             unreachable!("not asked here")
         }
 
+        async fn accounts_balance_get(
+            &self,
+            _: Option<Timestamp>,
+        ) -> Result<crate::wire::Accounts, Error> {
+            unreachable!("not asked here")
+        }
+
         async fn read(&self, _: Stream, _: &Part) -> Result<Box<RawValue>, Error> {
             let mut pages = self.0.lock().unwrap();
             let page = if pages.len() > 1 { pages.remove(0) } else { pages[0] };

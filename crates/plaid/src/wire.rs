@@ -154,6 +154,10 @@ pub struct Item {
     pub billed_products: Vec<String>,
     #[serde(default, deserialize_with = "nullable")]
     pub products: Vec<String>,
+    #[serde(default, deserialize_with = "nullable")]
+    pub available_products: Vec<String>,
+    #[serde(default, deserialize_with = "nullable")]
+    pub consented_products: Vec<String>,
     #[serde(default, deserialize_with = "lenient")]
     pub consent_expiration_time: Option<String>,
     #[serde(default, deserialize_with = "lenient")]

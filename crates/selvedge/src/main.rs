@@ -1,6 +1,7 @@
 //! The program: one binary, one match on the command.
 
 mod command;
+mod destination;
 mod settings;
 mod surroundings;
 

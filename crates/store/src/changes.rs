@@ -11,6 +11,7 @@ use sqlx::any::AnyRow;
 use tokio::sync::{Notify, watch};
 
 use crate::Store;
+use crate::connections;
 use crate::error::Error;
 use crate::integrations::parsed;
 use crate::records::{RecordSeal, Version, remains};
@@ -135,9 +136,10 @@ impl Store {
         if sqlx::query(UNNUMBERED).fetch_optional(self.db.readers()).await?.is_none() {
             return Ok(0);
         }
+        let now = self.ambient.now();
         let (numbered, head) = self
             .db
-            .write(|connection| {
+            .write(move |connection| {
                 Box::pin(async move {
                     let head: i64 =
                         sqlx::query(HEAD).fetch_one(&mut *connection).await?.try_get(0)?;
@@ -146,15 +148,17 @@ impl Store {
                     let numbered = number.execute(&mut *connection).await?.rows_affected();
                     let new_head = head + gap + i64::try_from(numbered).unwrap_or(i64::MAX);
                     let moved = sqlx::query(MOVE_HEAD).bind(head).bind(new_head);
-                    if moved.execute(connection).await?.rows_affected() != 1 {
+                    if moved.execute(&mut *connection).await?.rows_affected() != 1 {
                         return Err(Error::Stale);
                     }
+                    connections::poke_on_change(connection, head, now).await?;
                     trial::crash_point("feed.numbered");
                     Ok((numbered, new_head))
                 })
             })
             .await?;
         self.news.announce_head(head);
+        self.news.announce(WorkKind::Run);
         Ok(numbered)
     }
 

@@ -1,12 +1,14 @@
 //! Integrations: Plaid credentials in one environment, the secret sealed.
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use model::{BaseUrl, Environment, IntegrationId, Stream};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use crate::Store;
+use crate::connections;
 use crate::db::Connected;
 use crate::erasure::erase_data;
 use crate::error::Error;
@@ -17,13 +19,16 @@ use crate::work::instant;
 declare! {
     CREATE =
         "INSERT INTO integrations (id, name, environment, base_url, client_id, secret, data_key, \
-            streams, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+            streams, created_at, is_source, start_date) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
     LIST =
-        "SELECT id, name, environment, base_url, client_id, streams, created_at FROM integrations \
-         WHERE (CAST($1 AS TEXT) IS NULL OR id > $1) ORDER BY id LIMIT $2";
+        "SELECT id, name, environment, base_url, client_id, streams, created_at, is_source, \
+            start_date FROM integrations WHERE (CAST($1 AS TEXT) IS NULL OR id > $1) \
+            AND (CAST($2 AS BIGINT) IS NULL OR is_source = $2) ORDER BY id LIMIT $3";
     GET =
-        "SELECT id, name, environment, base_url, client_id, streams, created_at FROM integrations \
-         WHERE id = $1";
+        "SELECT id, name, environment, base_url, client_id, streams, created_at, is_source, \
+            start_date FROM integrations WHERE id = $1";
+    CHANGE_SECRET = "UPDATE integrations SET secret = $2 WHERE id = $1";
     SECRETS = "SELECT secret, data_key FROM integrations WHERE id = $1";
     CHOOSE_STREAMS = "UPDATE integrations SET streams = $2 WHERE id = $1";
     POKE_ITEMS =
@@ -40,7 +45,10 @@ declare! {
     DELETE = "DELETE FROM integrations WHERE id = $1";
     DELETE_END_USERS = "DELETE FROM end_users WHERE integration_id = $1";
     DELETE_WEBHOOK_EVENTS = "DELETE FROM webhook_events WHERE integration_id = $1";
-    LIVE_ITEMS = "SELECT COUNT(*) FROM items WHERE integration_id = $1 AND status <> 'removed'";
+    /// Deleting a source forgets its Items here and leaves them alone at Plaid.
+    LIVE_ITEMS =
+        "SELECT COUNT(*) FROM items i JOIN integrations n ON n.id = i.integration_id \
+         WHERE i.integration_id = $1 AND i.status <> 'removed' AND n.is_source = 0";
     ITEM_KEYS = "SELECT id FROM items WHERE integration_id = $1";
     DELETE_WORK =
         "DELETE FROM work WHERE subject IN (SELECT id FROM items WHERE integration_id = $1 \
@@ -66,6 +74,10 @@ pub struct Integration {
     pub client_id: String,
     /// What is read of its Items.
     pub streams: Vec<Stream>,
+    /// Whether it was made as a source: for tokens that are read into destinations.
+    pub is_source: bool,
+    /// Oldest acceptable balance, where a bank needs one.
+    pub start_date: Option<Date>,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -85,6 +97,10 @@ pub struct NewIntegration {
     pub secret: SecretString,
     /// What is read of its Items.
     pub streams: Vec<Stream>,
+    /// Whether it is made as a source.
+    pub is_source: bool,
+    /// Oldest acceptable balance, where a bank needs one.
+    pub start_date: Option<Date>,
 }
 
 impl Store {
@@ -101,6 +117,8 @@ impl Store {
             base_url: new.base_url,
             client_id: new.client_id,
             streams: new.streams,
+            is_source: new.is_source,
+            start_date: new.start_date,
             created_at: self.ambient.now(),
         };
         let row = integration.clone();
@@ -117,6 +135,8 @@ impl Store {
                         .bind(wrapped)
                         .bind(names(&row.streams))
                         .bind(row.created_at.as_microsecond())
+                        .bind(i64::from(row.is_source))
+                        .bind(row.start_date.map(|date| date.to_string()))
                         .execute(connection)
                         .await?;
                     Ok(())
@@ -126,13 +146,16 @@ impl Store {
         Ok(integration)
     }
 
-    /// Integrations in the order they were made, after the given one.
+    /// Integrations in the order they were made, after the given one; all, or only those that were
+    /// made as sources, or only the others.
     pub async fn integrations(
         &self,
+        are_sources: Option<bool>,
         after: Option<&str>,
         limit: i64,
     ) -> Result<Vec<Integration>, Error> {
-        let list = sqlx::query(LIST).bind(after.map(str::to_owned)).bind(limit);
+        let list = sqlx::query(LIST).bind(after.map(str::to_owned));
+        let list = list.bind(are_sources.map(i64::from)).bind(limit);
         list.fetch_all(self.db.readers()).await?.iter().map(read).collect()
     }
 
@@ -162,6 +185,26 @@ impl Store {
             .await?;
         self.news.announce_work();
         Ok(())
+    }
+
+    /// Replaces the secret of an integration.
+    pub async fn replace_secret(
+        &self,
+        id: &IntegrationId,
+        secret: &SecretString,
+    ) -> Result<(), Error> {
+        let key = self.data_key(id).await?.ok_or(Error::corrupt("an integration"))?;
+        let sealed = key.seal(secret.expose_secret(), secret_place(id.as_str()))?;
+        let id = id.to_string();
+        self.db
+            .write(move |connection| {
+                Box::pin(async move {
+                    let change = sqlx::query(CHANGE_SECRET).bind(id).bind(sealed);
+                    change.execute(connection).await?;
+                    Ok(())
+                })
+            })
+            .await
     }
 
     /// The secret of an integration.
@@ -222,6 +265,7 @@ async fn delete(connection: &mut Connected, id: &str, now: Timestamp) -> Result<
         DELETE_END_USERS,
         DELETE,
     ];
+    connections::delete_all(connection, id).await?;
     for statement in statements {
         sqlx::query(statement).bind(id.to_owned()).execute(&mut *connection).await?;
     }
@@ -241,6 +285,8 @@ fn secret_place(id: &str) -> Place<'_> {
 }
 
 fn read(row: &AnyRow) -> Result<Integration, Error> {
+    let start_date: Option<String> = row.try_get("start_date")?;
+    let start_date = start_date.map(|date| date.parse()).transpose();
     Ok(Integration {
         id: parsed(row, "id")?,
         name: row.try_get("name")?,
@@ -248,6 +294,8 @@ fn read(row: &AnyRow) -> Result<Integration, Error> {
         base_url: parsed(row, "base_url")?,
         client_id: row.try_get("client_id")?,
         streams: streams(&row.try_get::<String, _>("streams")?),
+        is_source: row.try_get::<i64, _>("is_source")? != 0,
+        start_date: start_date.map_err(|_| Error::corrupt("a date"))?,
         created_at: instant(row.try_get("created_at")?)?,
     })
 }

@@ -33,7 +33,7 @@ macro_rules! items_where {
         concat!(
             "SELECT i.id, i.item_id, i.integration_id, i.end_user_key, i.institution_id, \
                 i.institution_name, i.life, i.status_detail, i.history, i.history_since, \
-                i.days_requested, i.cursor, i.rewalk, i.item_seq, i.created_at, \
+                i.days_requested, i.cursor, i.rewalk, i.balances_wanted, i.item_seq, i.created_at, \
                 i.last_attempt_at, i.last_success_at, i.last_webhook_at, i.bank_updated_at, \
                 i.bank_failed_at, e.end_user_id, \
                 (SELECT o.id FROM items o WHERE o.id = i.duplicate_of \
@@ -90,8 +90,22 @@ declare! {
         "UPDATE items SET history = $2, history_since = $3, last_attempt_at = $4, \
             last_success_at = $5, bank_updated_at = COALESCE($6, bank_updated_at), \
             bank_failed_at = COALESCE($7, bank_failed_at), \
-            rewalk = COALESCE($8, rewalk) WHERE id = $1";
-    NOTE_ATTEMPT = "UPDATE items SET last_attempt_at = $2 WHERE id = $1";
+            rewalk = COALESCE($8, rewalk), \
+            balances_wanted = balances_wanted - $9 WHERE id = $1";
+    NOTE_ATTEMPT =
+        "UPDATE items SET last_attempt_at = $2, balances_wanted = 0 WHERE id = $1";
+    WANT_BALANCES = "UPDATE items SET balances_wanted = 1 WHERE id = $1";
+    LIVE_KEYS =
+        "SELECT id FROM items WHERE integration_id = $1 \
+            AND status NOT IN ('removing', 'removed', 'revoked', 'disabled')";
+    /// Items that have not been tried since, whose balances were not asked for yet, or on request whose
+    /// history is still on its way.
+    UNSETTLED =
+        "SELECT COUNT(*) FROM items WHERE integration_id = $1 \
+            AND status NOT IN ('removing', 'removed', 'revoked', 'disabled') \
+            AND (last_attempt_at IS NULL OR last_attempt_at < $2 OR balances_wanted = 1 \
+                OR ($3 = 1 AND history <> 'complete' \
+                    AND status IN ('waiting', 'catching_up', 'healthy')))";
     WANT_REWALK = "UPDATE items SET rewalk = 1 WHERE id = $1";
     BEGIN_REMOVAL = "UPDATE items SET erase = $2 WHERE id = $1";
     FORGET_TOKEN = "UPDATE items SET access_token = NULL WHERE id = $1";
@@ -317,6 +331,50 @@ impl Store {
             .await?;
         self.news.announce_work();
         Ok(())
+    }
+
+    /// Asks for a sync of every live Item of an integration at once, on request with balances asked of
+    /// the banks.
+    pub async fn ask_for_syncs(
+        &self,
+        integration: &IntegrationId,
+        with_balances: bool,
+    ) -> Result<(), Error> {
+        let (integration, now) = (integration.to_string(), self.ambient.now());
+        self.db
+            .write(move |connection| {
+                Box::pin(async move {
+                    let live = sqlx::query(LIVE_KEYS).bind(integration);
+                    for row in live.fetch_all(&mut *connection).await? {
+                        let key: String = row.try_get(0)?;
+                        if with_balances {
+                            let want = sqlx::query(WANT_BALANCES).bind(key.clone());
+                            want.execute(&mut *connection).await?;
+                        }
+                        item_streams::make_all_due(connection, &key).await?;
+                        work::poke_by_person(connection, WorkKind::Sync, &key, now).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .await?;
+        self.news.announce_work();
+        Ok(())
+    }
+
+    /// How many live Items of an integration were not tried since a time, or on request wait for their
+    /// history.
+    pub async fn unsettled_items(
+        &self,
+        integration: &IntegrationId,
+        since: Timestamp,
+        with_history: bool,
+    ) -> Result<i64, Error> {
+        let count = sqlx::query(UNSETTLED)
+            .bind(integration.to_string())
+            .bind(since.as_microsecond())
+            .bind(i64::from(with_history));
+        Ok(count.fetch_one(self.db.readers()).await?.try_get(0)?)
     }
 
     /// The Item of this id, ours or Plaid's.
@@ -567,6 +625,7 @@ pub(crate) async fn note_success(
         .bind(updated.map(Timestamp::as_microsecond))
         .bind(failed.map(Timestamp::as_microsecond))
         .bind(rewalk)
+        .bind(i64::from(update.asked_for_balances))
         .execute(connection)
         .await?;
     Ok(())
@@ -621,6 +680,7 @@ fn read_item(row: &AnyRow) -> Result<Item, Error> {
         history_since: since.transpose().map_err(|_| Error::corrupt("a date"))?,
         days_requested: row.try_get("days_requested")?,
         rewalk: rewalk != 0,
+        balances_wanted: row.try_get::<i64, _>("balances_wanted")? != 0,
         bank_updated_at: optional_instant(row.try_get("bank_updated_at")?)?,
         bank_failed_at: optional_instant(row.try_get("bank_failed_at")?)?,
         duplicate_of: duplicate_of.and_then(|key| key.parse().ok()),

@@ -12,13 +12,15 @@ pub(crate) use declare;
 
 /// Every statement with its name and file.
 pub fn statements() -> Vec<(&'static str, &'static str, &'static str)> {
-    let files: [(&str, &[(&'static str, &'static str)]); 25] = [
+    let files: [(&str, &[(&'static str, &'static str)]); 27] = [
         ("annotations", crate::annotations::STATEMENTS),
         ("api_keys", crate::api_keys::STATEMENTS),
         ("balance_readings", crate::balance_readings::STATEMENTS),
         ("changes", crate::changes::STATEMENTS),
+        ("connections", crate::connections::STATEMENTS),
         ("duplicates", crate::duplicates::STATEMENTS),
         ("erasure", crate::erasure::STATEMENTS),
+        ("extract", crate::extract::STATEMENTS),
         ("feed_writer", crate::feed_writer::STATEMENTS),
         ("integrations", crate::integrations::STATEMENTS),
         ("item_streams", crate::item_streams::STATEMENTS),
@@ -28,8 +30,8 @@ pub fn statements() -> Vec<(&'static str, &'static str, &'static str)> {
         ("operators", crate::operators::STATEMENTS),
         ("outbox", crate::outbox::STATEMENTS),
         ("records", crate::records::STATEMENTS),
+        ("runs", crate::runs::STATEMENTS),
         ("seal", crate::seal::STATEMENTS),
-        ("sources", crate::sources::STATEMENTS),
         ("staging", crate::staging::STATEMENTS),
         ("suggestions", crate::suggestions::STATEMENTS),
         ("syncs", crate::syncs::STATEMENTS),

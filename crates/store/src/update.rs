@@ -48,6 +48,8 @@ pub struct Update {
     pub history: History,
     /// All accounts of the Item with cached balances, where they were asked for.
     pub accounts: Page,
+    /// Whether the bank was asked for those balances because somebody wished it.
+    pub asked_for_balances: bool,
     /// Other streams that were due.
     pub readings: Vec<Reading>,
     /// Trouble with the Item that one of those readings met.
@@ -74,6 +76,7 @@ impl Update {
             full_walk: false,
             history: History::Complete,
             accounts: Page::default(),
+            asked_for_balances: false,
             readings: Vec::new(),
             trouble: None,
             bank_times: None,

@@ -76,11 +76,14 @@ pub enum WorkKind {
     Deliver,
     /// See what became of a visit to Link, and exchange what it brought. Subject: the session.
     LinkSession,
+    /// Write what a connection has due. Subject: the connection.
+    Run,
 }
 
 impl WorkKind {
     /// Every kind, in the order of their declaration.
-    pub const ALL: [Self; 4] = [Self::Sync, Self::Notify, Self::Deliver, Self::LinkSession];
+    pub const ALL: [Self; 5] =
+        [Self::Sync, Self::Notify, Self::Deliver, Self::LinkSession, Self::Run];
 
     /// The name as stored.
     pub fn as_str(self) -> &'static str {
@@ -89,6 +92,7 @@ impl WorkKind {
             Self::Notify => "notify",
             Self::Deliver => "deliver",
             Self::LinkSession => "link_session",
+            Self::Run => "run",
         }
     }
 }

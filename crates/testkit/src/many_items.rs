@@ -32,6 +32,13 @@ impl Bank for DeadBank {
         Err(no_answer())
     }
 
+    async fn accounts_balance_get(
+        &self,
+        _oldest: Option<jiff::Timestamp>,
+    ) -> Result<wire::Accounts, Error> {
+        self.accounts_get().await
+    }
+
     async fn accounts_get(&self) -> Result<wire::Accounts, Error> {
         Err(no_answer())
     }

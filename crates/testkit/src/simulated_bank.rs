@@ -422,6 +422,13 @@ impl Bank for SimulatedBank {
         self.with(|state| state.sync(cursor))
     }
 
+    async fn accounts_balance_get(
+        &self,
+        _oldest: Option<jiff::Timestamp>,
+    ) -> Result<wire::Accounts, Error> {
+        self.accounts_get().await
+    }
+
     async fn accounts_get(&self) -> Result<wire::Accounts, Error> {
         tokio::task::yield_now().await;
         self.with(|state| match state.trouble() {

@@ -104,6 +104,8 @@ impl Simulation {
                 client_id: "client".to_owned(),
                 secret: SecretString::from("secret"),
                 streams: STREAMS.to_vec(),
+                is_source: false,
+                start_date: None,
             })
             .await
             .expect("an integration");
@@ -307,6 +309,7 @@ impl Run<'_> {
             environment: Environment::Sandbox,
             poll_every: SignedDuration::from_hours(1),
             polled_items: 1,
+            oldest_balance: None,
         }
     }
 

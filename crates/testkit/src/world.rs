@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use destinations::DestinationError;
 use jiff::SignedDuration;
-use model::{Currency, Environment, Money, Record, Stream};
+use model::{Currency, Environment, LocalDestinations, Money, Record, Stream};
 use pipeline::{Pipeline, Sender, Settings};
 use plaid::Connector;
 use secrecy::SecretString;
@@ -83,6 +85,8 @@ impl World {
             client_id: CLIENT_ID.to_owned(),
             secret: SecretString::from(SECRET),
             streams: streams.to_vec(),
+            is_source: false,
+            start_date: None,
         };
         let integration = store.create_integration(new).await.expect("an integration");
         let scopes = [Scope::Read, Scope::Write];
@@ -90,12 +94,21 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let connector = Connector::new(http_client());
-        let settings = WebSettings { public_url: url.clone(), private_addresses: true };
+        let settings = WebSettings {
+            public_url: url.clone(),
+            private_addresses: true,
+            local_destinations: LocalDestinations::all(),
+        };
         let web = Web::open(store.clone(), connector.clone(), settings).await.expect("the web");
         // Timers stay out of the way unless a test wants them: webhooks and people poke.
         let settings = Settings {
             poll_every: SignedDuration::from_hours(1),
             sender: Sender::new(http_client(), true),
+            open: Arc::new(|settings| {
+                let (place, said) = (settings.to_string(), "this world has no destinations");
+                Err(DestinationError::settings(place, said, "Start the program instead"))
+            }),
+            watch: None,
         };
         let pipeline = Pipeline::start(store.clone(), connector, settings).await.expect("workers");
         let serving = tokio::spawn(async move {

@@ -13,6 +13,9 @@ pub struct Bug {
     pub caught_by: &'static str,
 }
 
+/// Moments of a connection's run at which the process can end.
+pub const CONNECTION_CRASH_POINTS: [&str; 2] = ["connection.before_write", "connection.written"];
+
 /// Every moment at which a crash can be asked for, in the order data meets them.
 pub const CRASH_POINTS: [&str; 20] = [
     "migration.done",
@@ -50,7 +53,8 @@ pub fn crash_point(name: &'static str) {
 
     static ASKED: OnceLock<Option<(String, u32)>> = OnceLock::new();
     static PASSED: AtomicU32 = AtomicU32::new(0);
-    debug_assert!(CRASH_POINTS.contains(&name), "{name} is not in the list");
+    let known = CRASH_POINTS.contains(&name) || CONNECTION_CRASH_POINTS.contains(&name);
+    debug_assert!(known, "{name} is not in a list");
     let asked = ASKED.get_or_init(|| {
         let text = std::env::var(CRASH_AT).ok()?;
         let (name, times) = text.split_once('#').unwrap_or((&text, "1"));

@@ -13,8 +13,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::{
-    changes, end_users, integrations, item_health, items, link_tokens, links, streams,
-    subscriptions, suggestions, system, transactions,
+    changes, connections, end_users, integrations, item_health, items, link_tokens, links, sources,
+    streams, subscriptions, suggestions, system, transactions,
 };
 use crate::state::Web;
 use crate::{dashboard, receiver, request};
@@ -105,6 +105,16 @@ fn api() -> OpenApiRouter<Web> {
         .routes(routes!(transactions::get, transactions::annotate))
         .routes(routes!(transactions::history))
         .routes(routes!(changes::list))
+        .routes(routes!(sources::create, sources::list))
+        .routes(routes!(sources::get, sources::delete))
+        .routes(routes!(sources::check))
+        .routes(routes!(connections::create, connections::list))
+        .routes(routes!(connections::get, connections::update, connections::delete))
+        .routes(routes!(connections::start, connections::runs))
+        .routes(routes!(connections::pause))
+        .routes(routes!(connections::resume))
+        .routes(routes!(connections::run))
+        .routes(routes!(connections::cancel))
         .routes(routes!(receiver::receive))
         .routes(routes!(system::health))
         .routes(routes!(system::readiness))

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use jiff::{SignedDuration, Timestamp};
-use model::{Ambient, Item};
+use model::{Ambient, Item, LocalDestinations};
 use plaid::{Client, Connector, Credentials, KeyCache, KeyRecord};
 use store::{Integration, Store, WebhookKey};
 
@@ -24,6 +24,8 @@ pub struct WebSettings {
     pub public_url: String,
     /// Whether subscribers may have private addresses and plain HTTP.
     pub private_addresses: bool,
+    /// Which destinations on this machine may be set up.
+    pub local_destinations: LocalDestinations,
 }
 
 /// Shared by all handlers. Cheap to clone.

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::SignedDuration;
-use model::{ChangeKind, Environment, History, Item, Stream};
+use model::{ChangeKind, Environment, History, Item, LocalDestinations, Stream};
 use secrecy::SecretString;
 use serde_json::json;
 use store::{ChangeFilter, Integration, ItemFilter, LinkOutcome, NewIntegration, NewLink, Store};
@@ -60,6 +60,10 @@ impl Demo {
             public_url: None,
             poll_every: SignedDuration::from_secs(if self.once { 1 } else { 30 }),
             private_addresses: true,
+            local_destinations: LocalDestinations {
+                folder: Some(folder.0.join("exports")),
+                processes: false,
+            },
         };
         let server = Server::start(store.clone(), options).await?;
         let integration = integrate(&store, &bank).await?;
@@ -120,6 +124,8 @@ async fn integrate(store: &Store, bank: &Bank) -> anyhow::Result<Integration> {
         client_id: CLIENT_ID.to_owned(),
         secret: SecretString::from(SECRET),
         streams: Stream::all().collect(),
+        is_source: false,
+        start_date: None,
     };
     Ok(store.create_integration(new).await?)
 }

@@ -1,7 +1,9 @@
 //! The commands, one file each.
 
 mod bank;
+mod check;
 mod demo;
+mod discover;
 mod emulator;
 mod keys;
 mod link;
@@ -9,7 +11,11 @@ mod openapi;
 mod resync;
 mod serve;
 mod source;
+mod source_config;
+mod source_items;
 mod sync;
+mod sync_config;
+mod tap;
 
 use std::process::ExitCode;
 
@@ -26,8 +32,14 @@ pub(crate) enum Command {
     Emulator(Box<emulator::EmulatorArguments>),
     /// Read a Plaid source in the Airbyte protocol.
     Source(source::Source),
+    /// Be a Singer tap.
+    Tap(tap::Tap),
+    /// Test the settings of a sync.
+    Check(Box<check::Check>),
+    /// List the streams of a source.
+    Discover(Box<discover::Discover>),
     /// Read a Plaid source into a destination, without a server.
-    Sync(sync::Sync),
+    Sync(Box<sync::Sync>),
     /// Bring an existing estate of Items into a running server.
     Link(link::Link),
     /// Read an Item again from the beginning and reconcile.
@@ -58,6 +70,9 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Serve(serve) => serve.run().await,
             Command::Emulator(arguments) => arguments.run().await,
             Command::Source(source) => source.run().await,
+            Command::Tap(tap) => tap.run().await,
+            Command::Check(check) => check.run().await,
+            Command::Discover(discover) => discover.run().await,
             Command::Sync(sync) => sync.run().await,
             Command::Link(link) => link.run().await,
             Command::Resync(resync) => resync.run().await,

@@ -1,11 +1,13 @@
 //! `selvedge serve`: webhooks, API, dashboard and workers in one process.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
 use jiff::SignedDuration;
+use model::LocalDestinations;
 use pipeline::{Pipeline, Sender, Settings};
 use plaid::Connector;
 use serde_json::json;
@@ -15,6 +17,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use web::{Web, WebSettings};
 
+use crate::destination::opener;
 use crate::settings::DataSettings;
 use crate::surroundings;
 
@@ -38,6 +41,14 @@ pub(crate) struct Serve {
     #[arg(long, env = "SELVEDGE_PRIVATE_SUBSCRIBERS")]
     private_subscribers: bool,
 
+    /// Folder in which files of destinations have to be; `exports` in the data folder if absent.
+    #[arg(long, env = "SELVEDGE_DESTINATIONS_DIR", value_name = "DIR")]
+    destinations_dir: Option<PathBuf>,
+
+    /// Let connections start other programs on this machine as destinations.
+    #[arg(long, env = "SELVEDGE_PROCESS_DESTINATIONS")]
+    process_destinations: bool,
+
     #[command(flatten)]
     data: DataSettings,
 }
@@ -50,6 +61,10 @@ impl Serve {
             public_url: self.public_url,
             poll_every: SignedDuration::from_secs(self.poll_seconds),
             private_addresses: self.private_subscribers,
+            local_destinations: LocalDestinations {
+                folder: Some(self.destinations_dir.unwrap_or(self.data.data_dir.join("exports"))),
+                processes: self.process_destinations,
+            },
         };
         let mut server = Server::start(store.clone(), options).await?;
         println!("{}", json!({ "ready": true, "url": server.url }));
@@ -75,6 +90,7 @@ pub(super) struct ServerOptions {
     pub(super) public_url: Option<String>,
     pub(super) poll_every: SignedDuration,
     pub(super) private_addresses: bool,
+    pub(super) local_destinations: LocalDestinations,
 }
 
 /// A running server.
@@ -96,11 +112,16 @@ impl Server {
         let public_url = public_url.trim_end_matches('/').to_owned();
         let connector = Connector::new(surroundings::http_client()?);
         let private_addresses = options.private_addresses;
-        let settings = WebSettings { public_url: public_url.clone(), private_addresses };
+        let settings = WebSettings {
+            public_url: public_url.clone(),
+            private_addresses,
+            local_destinations: options.local_destinations.clone(),
+        };
         let web = Web::open(store.clone(), connector.clone(), settings).await?;
         let http = surroundings::outbound_client(private_addresses)?;
-        let sender = Sender::new(http, private_addresses);
-        let settings = Settings { poll_every: options.poll_every, sender };
+        let sender = Sender::new(http.clone(), private_addresses);
+        let open = opener(options.local_destinations, http);
+        let settings = Settings { poll_every: options.poll_every, sender, open, watch: None };
         let pipeline = Pipeline::start(store, connector, settings).await?;
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(async move {

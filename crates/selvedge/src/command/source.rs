@@ -1,25 +1,27 @@
 //! `selvedge source`: a Plaid source for any platform that speaks the Airbyte protocol.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs;
+use std::io::{BufWriter, Stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Args, Subcommand};
-use destinations::airbyte::{ConfiguredCatalog, FailureKind, Messages, StreamStatus};
-use jiff::Timestamp;
-use jiff::civil::Date;
-use model::{Ambient, BaseUrl, Environment};
-use pipeline::{BALANCES, read_balances};
-use plaid::{AccessToken, Check, Client, Connector, Credentials, Reaction, check_token};
-use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use destinations::airbyte::{
+    CatalogStream, ConfiguredCatalog, FailureKind, Messages, StreamStatus, read_states,
+};
+use model::Ambient;
+use pipeline::{SourceStream, source_streams};
 use serde_json::{Value, json};
 
+use super::source_config::{SourceConfig, spec};
+use super::source_items::{Event, Items};
 use crate::surroundings;
 
 const DOCUMENTATION: &str = "https://github.com/selvedge/selvedge/blob/main/docs/guides/source.md";
+/// Output that is put together before it is written; every state flushes it.
+const OUTPUT_BYTES: usize = 256 * 1024;
 
 /// Speak the Airbyte protocol.
 #[derive(Args)]
@@ -53,29 +55,18 @@ enum Action {
         /// The configured streams, a JSON file.
         #[arg(long)]
         catalog: PathBuf,
-        /// Accepted for the protocol; full-refresh streams need none.
+        /// The states of the last read, a JSON file.
         #[arg(long)]
         state: Option<PathBuf>,
     },
 }
 
-/// Settings of a source. Unknown keys are ignored, as the protocol asks.
-#[derive(Deserialize, Clone)]
-pub(crate) struct SourceConfig {
-    client_id: String,
-    /// Plaid's secret; the form calls it API key.
-    api_key: SecretString,
-    plaid_env: Environment,
-    access_token: Option<SecretString>,
-    #[serde(default)]
-    access_tokens: Vec<SecretString>,
-    start_date: Option<Date>,
-    base_url: Option<BaseUrl>,
-}
+type Output = Messages<BufWriter<Stdout>>;
 
 impl Source {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
-        let mut messages = Messages::new(std::io::stdout());
+        let output = BufWriter::with_capacity(OUTPUT_BYTES, std::io::stdout());
+        let mut messages = Messages::new(output);
         match self.action {
             Action::Spec => messages.spec(&spec(), DOCUMENTATION)?,
             Action::Check { config } => {
@@ -86,216 +77,137 @@ impl Source {
                 messages.connection_status(failure.as_deref())?;
             }
             Action::Discover { config } => {
-                SourceConfig::read(&config)?;
-                messages.catalog(&[&BALANCES])?;
+                let streams = source_streams(SourceConfig::read(&config)?.compat);
+                messages.catalog(&streams.iter().map(listed).collect::<Vec<_>>())?;
             }
-            Action::Read { config, catalog, state: _ } => {
+            Action::Read { config, catalog, state } => {
                 let config = SourceConfig::read(&config)?;
-                let text = fs::read_to_string(&catalog)
-                    .with_context(|| format!("cannot read {}", catalog.display()))?;
-                let catalog: ConfiguredCatalog =
-                    serde_json::from_str(&text).context("the catalog is not valid")?;
-                return read(&config, &catalog, &mut messages).await;
+                let catalog: ConfiguredCatalog = serde_json::from_str(&text_of(&catalog)?)
+                    .context("the catalog is not valid")?;
+                let states = match state {
+                    Some(state) => {
+                        read_states(&text_of(&state)?).context("the state is not valid")?
+                    }
+                    None => HashMap::new(),
+                };
+                return read(&config, &catalog, &states, &mut messages).await;
             }
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// What the form asks for.
-fn spec() -> Value {
-    json!({
-        "$schema": "http://json-schema.org/draft-07/schema#",
-        "title": "Plaid source",
-        "type": "object",
-        "additionalProperties": true,
-        "required": ["api_key", "client_id", "plaid_env", "access_token"],
-        "properties": {
-            "access_token": {
-                "type": "string", "title": "Access token", "order": 0, "airbyte_secret": true,
-                "description": "Token of the Item, from Plaid's public token exchange.",
-            },
-            "api_key": {
-                "type": "string", "title": "API key", "order": 1, "airbyte_secret": true,
-                "description": "Plaid's secret of the chosen environment.",
-            },
-            "client_id": {
-                "type": "string", "title": "Client ID", "order": 2,
-                "description": "Plaid's client id.",
-            },
-            "plaid_env": {
-                "type": "string", "title": "Plaid environment", "order": 3,
-                "enum": ["sandbox", "development", "production"],
-                "description": "Plaid retired development in 2024; use production or sandbox.",
-            },
-            "start_date": {
-                "type": "string", "title": "Start date", "order": 4, "format": "date",
-                "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$", "examples": ["2026-01-01"],
-                "description": "Oldest acceptable balance where a bank asks for one (Capital One, \
-                                Apple Card).",
-            },
-            "base_url": {
-                "type": "string", "title": "Base URL", "order": 5,
-                "description": "Another Plaid, such as an emulator on this machine.",
-            },
-            "access_tokens": {
-                "type": "array", "title": "More access tokens", "order": 6, "airbyte_secret": true,
-                "items": { "type": "string" },
-                "description": "Tokens of further Items, read into the same streams.",
-            },
-        },
-    })
+fn text_of(path: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-impl SourceConfig {
-    /// Reads a JSON file.
-    pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = fs::read_to_string(path)
-            .with_context(|| format!("cannot read the settings {}", path.display()))?;
-        let config: Self = serde_json::from_str(&text).map_err(|error| invalid(&error))?;
-        if config.tokens().next().is_none() {
-            bail!("the settings lack access_token");
-        }
-        Ok(config)
-    }
-
-    /// Every token, each once.
-    fn tokens(&self) -> impl Iterator<Item = &SecretString> {
-        let mut seen = HashSet::new();
-        let all = self.access_token.iter().chain(&self.access_tokens);
-        all.filter(move |token| seen.insert(token.expose_secret().to_owned()))
-    }
-
-    /// Every token in checked form.
-    pub(crate) fn access_tokens(&self) -> anyhow::Result<Vec<AccessToken>> {
-        let parse =
-            |token: &SecretString| AccessToken::parse(token.expose_secret(), self.plaid_env);
-        Ok(self.tokens().map(parse).collect::<Result<_, _>>()?)
-    }
-
-    /// A client with these credentials.
-    pub(crate) fn client(&self) -> anyhow::Result<Client> {
-        let base_url = self.base_url.clone().unwrap_or_else(|| self.plaid_env.base_url());
-        let connector = Connector::new(surroundings::http_client()?);
-        Ok(connector.client(self.plaid_env, base_url, self.credentials()))
-    }
-
-    fn credentials(&self) -> Credentials {
-        Credentials { client_id: self.client_id.clone(), secret: self.api_key.clone() }
-    }
-
-    /// Start of the start date in UTC.
-    pub(crate) fn oldest(&self) -> Option<Timestamp> {
-        let midnight = self.start_date?.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
-        Some(midnight.timestamp())
-    }
-
-    /// What stands in the way, in words; nothing if all is well.
-    pub(crate) async fn check(&self) -> anyhow::Result<Option<String>> {
-        let client = self.client()?;
-        for token in self.tokens() {
-            let token = token.expose_secret();
-            let checks = check_token(&client, self.plaid_env, &self.credentials(), token).await;
-            if let Some(failed) = checks.iter().find(|check| check.is_failure()) {
-                return Ok(Some(words(failed)));
-            }
-        }
-        Ok(None)
+fn listed(stream: &SourceStream) -> CatalogStream<'_> {
+    CatalogStream {
+        table: stream.table(),
+        incremental: stream.incremental,
+        cursor_field: stream.stream.declaration().cursor_field,
     }
 }
 
-/// One failed check with its fields, as the form names them, and the fix.
-fn words(check: &Check) -> String {
-    let label = |field: &&str| {
-        match *field {
-            "secret" => "API key",
-            "client_id" => "Client ID",
-            "access_token" => "Access token",
-            "base_url" => "Base URL",
-            other => other,
-        }
-        .to_owned()
-    };
-    let fields: Vec<String> = check.fields.iter().map(label).collect();
-    let fix = check.fix.as_deref().unwrap_or_default();
-    match fields.is_empty() {
-        true => format!("{}. {fix}", check.detail),
-        false => format!("{}: {}. {fix}", fields.join(" and "), check.detail),
-    }
-}
-
-/// Why settings cannot be read, without a value of theirs.
-fn invalid(error: &serde_json::Error) -> anyhow::Error {
-    let text = error.to_string();
-    if text.contains("unknown variant") {
-        return anyhow::anyhow!("plaid_env must be sandbox, development or production");
-    }
-    let quotes_a_value = text.starts_with("invalid type") || text.starts_with("invalid value");
-    let at = format!("line {} column {}", error.line(), error.column());
-    if quotes_a_value {
-        anyhow::anyhow!("the settings have a value of the wrong kind at {at}")
-    } else {
-        anyhow::anyhow!("the settings are not valid: {text}")
-    }
-}
-
-/// Reads the configured streams; a token that fails does not stop the others.
+/// Reads the configured streams; an Item that fails stops neither others nor other streams.
 async fn read(
     config: &SourceConfig,
     catalog: &ConfiguredCatalog,
-    messages: &mut Messages<std::io::Stdout>,
+    states: &HashMap<String, Value>,
+    messages: &mut Output,
 ) -> anyhow::Result<ExitCode> {
     let ambient = surroundings::ambient();
-    let now = || ambient.now();
+    let streams = source_streams(config.compat);
     let mut failed = false;
+    let mut items = None;
     for wanted in &catalog.streams {
         let name = wanted.stream.name.as_str();
-        if name != BALANCES.name {
-            let message = format!("this source has no stream {name}");
-            messages.error(Some(name), FailureKind::Config, &message, now())?;
+        let Some(stream) = streams.iter().find(|stream| stream.table().name == name) else {
+            let known: Vec<&str> = streams.iter().map(|s| s.table().name.as_str()).collect();
+            let known = known.join(", ");
+            let message = format!("this source has no stream {name}; it has {known}");
+            messages.error(Some(name), FailureKind::Config, &message, ambient.now())?;
             failed = true;
             continue;
+        };
+        if items.is_none() {
+            items = Some(Items::open(config).await?);
         }
-        failed |= !read_stream(config, messages, &ambient).await?;
+        let Some(items) = &items else { continue };
+        let is_incremental = wanted.sync_mode.as_deref() == Some("incremental");
+        let state = states.get(name).filter(|_| is_incremental && stream.incremental);
+        failed |= !read_stream(items, stream, state, messages, &ambient).await?;
     }
     if failed {
         let message = "Not every stream could be read in full; see the errors before this one.";
-        messages.error(None, FailureKind::System, message, now())?;
+        messages.error(None, FailureKind::System, message, ambient.now())?;
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// One stream of all Items, with a state after each Item; whether all of it was read.
 async fn read_stream(
-    config: &SourceConfig,
-    messages: &mut Messages<std::io::Stdout>,
+    items: &Items,
+    stream: &SourceStream,
+    state: Option<&Value>,
+    messages: &mut Output,
     ambient: &Ambient,
 ) -> anyhow::Result<bool> {
-    let (client, name) = (config.client()?, BALANCES.name);
+    let name = stream.table().name.as_str();
     messages.stream_status(name, StreamStatus::Started, ambient.now())?;
-    let (mut records, mut complete) = (0, true);
-    for token in config.access_tokens()? {
-        match read_balances(&client, &token, config.oldest(), ambient).await {
-            Ok(rows) => {
-                if records == 0 && !rows.is_empty() {
-                    messages.stream_status(name, StreamStatus::Running, ambient.now())?;
-                }
-                for row in &rows {
-                    messages.record(&BALANCES, row, ambient.now())?;
-                }
-                records += rows.len();
-            }
-            Err(error) => {
+    let mut reached = state.cloned().unwrap_or_else(|| json!({ "items": {} }));
+    let (mut complete, mut running, mut seen, mut unsaved) = (true, false, 0, 0);
+    let mut events = items.read(stream, state, ambient);
+    while let Some(event) = events.recv().await {
+        let now = ambient.now();
+        match event {
+            Event::Waiting(until) => messages.rate_limited(name, until, now)?,
+            Event::Failed { may_pass, message } => {
                 complete = false;
-                let kind = match error.reaction() {
-                    Reaction::Retry | Reaction::Later => FailureKind::Transient,
-                    _ => FailureKind::Config,
-                };
-                messages.error(Some(name), kind, &error.to_string(), ambient.now())?;
+                let kind = if may_pass { FailureKind::Transient } else { FailureKind::Config };
+                messages.error(Some(name), kind, &message, now)?;
+            }
+            Event::Read { item_id, mut read } => {
+                for told in &read.told {
+                    messages.log("WARN", &format!("{name} of Item {item_id}: {told}"))?;
+                }
+                if let Some(why) = &read.lacking {
+                    let told =
+                        format!("{name}: Item {item_id} lacks the product and is skipped: {why}");
+                    messages.log("INFO", &told)?;
+                    continue;
+                }
+                seen += read.count;
+                if read.count > 0 {
+                    messages.estimate(name, seen, now)?;
+                    if !running {
+                        running = true;
+                        messages.stream_status(name, StreamStatus::Running, now)?;
+                    }
+                }
+                for record in read.records()? {
+                    messages.record(name, &record?, now)?;
+                }
+                unsaved += read.count;
+                if let Some(own) = read.state {
+                    let is_new = reached["items"][&item_id] != own;
+                    reached["items"][&item_id] = own;
+                    // Two equal states with records between them would fail the sync.
+                    if is_new || unsaved > 0 {
+                        messages.state(name, &reached, unsaved)?;
+                        unsaved = 0;
+                    }
+                }
             }
         }
     }
-    messages.state(name, records)?;
+    if !stream.incremental {
+        let filler = json!({ "__ab_no_cursor_state_message": true });
+        messages.state(name, &filler, unsaved)?;
+    } else if seen == 0 {
+        messages.state(name, &reached, 0)?;
+    }
     let status = if complete { StreamStatus::Complete } else { StreamStatus::Incomplete };
     messages.stream_status(name, status, ambient.now())?;
     Ok(complete)

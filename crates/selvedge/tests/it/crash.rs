@@ -118,6 +118,8 @@ async fn customers(bank: &Bank, store: &Store) -> Vec<Linked> {
             client_id: CLIENT_ID.into(),
             secret: SecretString::from(SECRET),
             streams: model::Stream::USUAL.to_vec(),
+            is_source: false,
+            start_date: None,
         })
         .await
         .unwrap();

@@ -26,6 +26,8 @@ impl Ledger {
                 client_id: "client".into(),
                 secret: SecretString::from("secret"),
                 streams: Stream::USUAL.to_vec(),
+                is_source: false,
+                start_date: None,
             })
             .await
             .unwrap();

@@ -97,7 +97,7 @@ impl IntegrationView {
 }
 
 /// Fields of an integration or source as typed, checked together so that all faults are told.
-pub(crate) struct Connection {
+pub(crate) struct PlaidAccess {
     pub(crate) name: String,
     pub(crate) environment: Environment,
     pub(crate) base_url: BaseUrl,
@@ -110,7 +110,7 @@ pub(crate) fn checked(
     environment: &str,
     base_url: Option<&str>,
     client_id: &str,
-) -> Result<Connection, Vec<FieldFault>> {
+) -> Result<PlaidAccess, Vec<FieldFault>> {
     let mut faults = Vec::new();
     let name = name.trim();
     if name.is_empty() || name.chars().count() > NAME_CHARS {
@@ -134,7 +134,7 @@ pub(crate) fn checked(
         faults.push(FieldFault::new("/client_id", "must be Plaid's client id"));
     }
     match (environment, typed.transpose()) {
-        (Ok(environment), Ok(base_url)) if faults.is_empty() => Ok(Connection {
+        (Ok(environment), Ok(base_url)) if faults.is_empty() => Ok(PlaidAccess {
             name: name.to_owned(),
             base_url: base_url.unwrap_or_else(|| environment.base_url()),
             environment,
@@ -168,20 +168,19 @@ pub(crate) async fn create(
     State(web): State<Web>,
     Json(body): Json<IntegrationIn>,
 ) -> Result<(StatusCode, axum::Json<IntegrationView>), Problem> {
-    let connection =
-        checked(&body.name, &body.environment, body.base_url.as_deref(), &body.client_id);
-    let mut faults = connection.as_ref().err().cloned().unwrap_or_default();
+    let access = checked(&body.name, &body.environment, body.base_url.as_deref(), &body.client_id);
+    let mut faults = access.as_ref().err().cloned().unwrap_or_default();
     if body.kind != "plaid" {
         faults.push(FieldFault::new("/type", "must be `plaid`"));
     }
     faults.extend(checked_secret("/secret", &body.secret));
-    let connection = match connection {
-        Ok(connection) if faults.is_empty() => connection,
+    let access = match access {
+        Ok(access) if faults.is_empty() => access,
         _ => return Err(Problem::fields(faults)),
     };
     let streams = body.streams.unwrap_or_else(|| Stream::USUAL.to_vec());
     faults_of_streams(&streams)?;
-    let integration = save(&web, connection, body.secret, streams).await?;
+    let integration = save(&web, access, body.secret, streams).await?;
     Ok((StatusCode::CREATED, axum::Json(IntegrationView::of(&web, integration))))
 }
 
@@ -197,14 +196,23 @@ fn faults_of_streams(streams: &[Stream]) -> Result<(), Problem> {
 /// Keeps a checked integration.
 pub(crate) async fn save(
     web: &Web,
-    connection: Connection,
+    access: PlaidAccess,
     secret: SecretString,
     mut streams: Vec<Stream>,
 ) -> Result<Integration, Problem> {
     streams.sort();
     streams.dedup();
-    let Connection { name, environment, base_url, client_id } = connection;
-    let new = NewIntegration { name, environment, base_url, client_id, secret, streams };
+    let PlaidAccess { name, environment, base_url, client_id } = access;
+    let new = NewIntegration {
+        name,
+        environment,
+        base_url,
+        client_id,
+        secret,
+        streams,
+        is_source: false,
+        start_date: None,
+    };
     Ok(web.store.create_integration(new).await?)
 }
 
@@ -220,7 +228,7 @@ pub(crate) async fn list(
     Query(page): Query<PageQuery>,
 ) -> Result<axum::Json<Page<IntegrationView>>, Problem> {
     let limit = page.limit(LIMIT)?;
-    let rows = web.store.integrations(page.place()?.as_deref(), limit + 1).await?;
+    let rows = web.store.integrations(Some(false), page.place()?.as_deref(), limit + 1).await?;
     let view = |row| IntegrationView::of(&web, row);
     Ok(axum::Json(Page::of(rows, limit, |row| row.id.to_string(), view)))
 }

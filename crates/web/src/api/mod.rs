@@ -2,6 +2,7 @@
 //! it fails.
 
 pub(crate) mod changes;
+pub(crate) mod connections;
 pub(crate) mod end_users;
 pub(crate) mod integrations;
 pub(crate) mod item_health;
@@ -9,6 +10,7 @@ pub(crate) mod items;
 pub(crate) mod link_tokens;
 pub(crate) mod links;
 mod page;
+pub(crate) mod sources;
 pub(crate) mod streams;
 pub(crate) mod subscriptions;
 pub(crate) mod suggestions;

@@ -15,7 +15,7 @@ use super::overview::ItemRow;
 use super::render::{Faults, Frame, page, page_with};
 use super::session::{NoFields, Operator, Signed};
 use super::words::{Age, Badge, check_badge, count};
-use crate::api::integrations::{Connection, checked, checked_secret, checks, save};
+use crate::api::integrations::{PlaidAccess, checked, checked_secret, checks, save};
 use crate::problem::{FieldFault, Problem};
 use crate::state::Web;
 
@@ -42,7 +42,7 @@ struct ListPage {
 pub(super) async fn list(operator: Operator, State(web): State<Web>) -> Result<Response, Problem> {
     let now = web.ambient().now();
     let mut rows = Vec::new();
-    for integration in web.store.integrations(None, SHOWN).await? {
+    for integration in web.store.integrations(Some(false), None, SHOWN).await? {
         rows.push(IntegrationRow {
             items: count(web.store.live_items(&integration.id).await?),
             id: integration.id.into(),
@@ -110,8 +110,8 @@ pub(super) async fn create(
     Signed(operator, form): Signed<IntegrationForm>,
 ) -> Result<Response, Problem> {
     let secret = form.secret.clone().unwrap_or_else(|| SecretString::from(""));
-    let connection = checked(&form.name, &form.environment, Some(&form.base_url), &form.client_id);
-    let mut faults = connection.as_ref().err().cloned().unwrap_or_default();
+    let access = checked(&form.name, &form.environment, Some(&form.base_url), &form.client_id);
+    let mut faults = access.as_ref().err().cloned().unwrap_or_default();
     faults.extend(checked_secret("/secret", &secret));
     let again = |faults, checks: Vec<Check>| FormPage {
         frame: Frame::new(&operator, SECTION, "Add an integration"),
@@ -119,23 +119,22 @@ pub(super) async fn create(
         faults: Faults(faults),
         checks: checks.into_iter().map(CheckRow::from).collect(),
     };
-    let connection = match connection {
-        Ok(connection) if faults.is_empty() => connection,
+    let access = match access {
+        Ok(access) if faults.is_empty() => access,
         _ => return Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &again(faults, Vec::new()))),
     };
-    let checks = test(&web, &connection, &secret).await;
+    let checks = test(&web, &access, &secret).await;
     if form.save_anyway.is_none() && checks.iter().any(Check::is_failure) {
         let faults = field_faults(&checks);
         return Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &again(faults, checks)));
     }
-    let integration = save(&web, connection, secret, Stream::USUAL.to_vec()).await?;
+    let integration = save(&web, access, secret, Stream::USUAL.to_vec()).await?;
     Ok(Redirect::to(&format!("/integrations/{}", integration.id)).into_response())
 }
 
-async fn test(web: &Web, connection: &Connection, secret: &SecretString) -> Vec<Check> {
-    let credentials =
-        Credentials { client_id: connection.client_id.clone(), secret: secret.clone() };
-    let (environment, base_url) = (connection.environment, connection.base_url.clone());
+async fn test(web: &Web, access: &PlaidAccess, secret: &SecretString) -> Vec<Check> {
+    let credentials = Credentials { client_id: access.client_id.clone(), secret: secret.clone() };
+    let (environment, base_url) = (access.environment, access.base_url.clone());
     let client = web.connector.client(environment, base_url, credentials.clone());
     check_credentials(&client, environment, &credentials).await
 }

@@ -3,6 +3,8 @@
 
 mod api_keys;
 mod assets;
+mod connections;
+mod destination_fields;
 mod end_users;
 mod integrations;
 mod items;
@@ -36,6 +38,10 @@ pub(crate) fn router() -> Router<Web> {
         .route("/sources/{id}", get(sources::show))
         .route("/sources/{id}/check", post(sources::check))
         .route("/sources/{id}/delete", post(sources::delete))
+        .route("/connections", get(connections::list).post(connections::create))
+        .route("/connections/new", get(connections::form))
+        .route("/connections/{id}", get(connections::show).post(connections::act))
+        .route("/runs/{id}/cancel", post(connections::cancel))
         .route("/end-users", get(end_users::list))
         .route("/end-users/{id}", get(end_users::show))
         .route("/end-users/{id}/news", get(end_users::news))

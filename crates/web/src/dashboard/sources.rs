@@ -1,31 +1,38 @@
-//! Sources: list, add with Save & Test, view with the commands that read one.
+//! Sources: list, add with Save & Test, view with its streams, connections and the commands that read
+//! one without a server.
 
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use jiff::civil::Date;
-use plaid::{Check, Credentials, check_token};
-use secrecy::{ExposeSecret, SecretString};
+use model::Stream;
+use plaid::Check;
+use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::json;
-use store::{NewSource, Source, SourceSecrets};
+use store::{Integration, ItemFilter};
 
+use super::connections::{ConnectionRow, rows_of};
 use super::integrations::{CheckRow, field_faults};
+use super::overview::ItemRow;
 use super::render::{Faults, Frame, page, page_with};
 use super::session::{NoFields, Operator, Signed};
 use super::words::Age;
-use crate::api::integrations::{Connection, checked, checked_secret};
+use crate::api::sources::{SourceIn, checked_source, find, pointer, save, test, test_again};
 use crate::problem::{FieldFault, Problem};
 use crate::state::Web;
 
 const SECTION: &str = "sources";
+/// Sources shown.
+const SHOWN: i64 = 500;
 
 struct SourceRow {
     id: String,
     name: String,
     environment: &'static str,
     base_url: String,
+    item: Option<ItemRow>,
     created: Age,
 }
 
@@ -38,15 +45,25 @@ struct ListPage {
 
 pub(super) async fn list(operator: Operator, State(web): State<Web>) -> Result<Response, Problem> {
     let now = web.ambient().now();
-    let row = |source: Source| SourceRow {
-        id: source.id.into(),
-        name: source.name,
-        environment: source.environment.as_str(),
-        base_url: source.base_url.into(),
-        created: Age::of(source.created_at, now),
-    };
-    let sources = web.store.sources().await?.into_iter().map(row).collect();
+    let mut sources = Vec::new();
+    for source in web.store.integrations(Some(true), None, SHOWN).await? {
+        sources.push(SourceRow {
+            item: items(&web, &source).await?.into_iter().next(),
+            id: source.id.into(),
+            name: source.name,
+            environment: source.environment.as_str(),
+            base_url: source.base_url.into(),
+            created: Age::of(source.created_at, now),
+        });
+    }
     Ok(page(&ListPage { frame: Frame::new(&operator, SECTION, "Sources"), sources }))
+}
+
+async fn items(web: &Web, source: &Integration) -> Result<Vec<ItemRow>, Problem> {
+    let filter = ItemFilter { integration: Some(source.id.clone()), ..ItemFilter::default() };
+    let items = web.store.items(&filter, None, SHOWN).await?;
+    let now = web.ambient().now();
+    Ok(items.into_iter().map(|item| ItemRow::of(item, now)).collect())
 }
 
 /// The fields of the form; what was typed is never lost, but for secrets.
@@ -61,8 +78,31 @@ pub(super) struct SourceForm {
     start_date: String,
     #[serde(default)]
     base_url: String,
-    #[serde(default)]
-    save_anyway: Option<String>,
+}
+
+impl SourceForm {
+    /// As the API takes it, but for a date that is none.
+    fn body(&self) -> (SourceIn, Option<FieldFault>) {
+        let empty = || SecretString::from("");
+        let typed = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+        let start_date = typed(&self.start_date).map(|text| text.parse::<Date>());
+        let fault = start_date
+            .as_ref()
+            .and_then(|date| date.as_ref().err())
+            .map(|_| FieldFault::new("/start_date", "must be a date like 2026-01-31"));
+        let body = SourceIn {
+            name: self.name.clone(),
+            api_key: self.api_key.clone().unwrap_or_else(empty),
+            client_id: self.client_id.clone(),
+            environment: self.environment.clone(),
+            access_token: self.access_token.clone().unwrap_or_else(empty),
+            start_date: start_date.and_then(Result::ok),
+            base_url: typed(&self.base_url),
+            end_user_id: None,
+            streams: None,
+        };
+        (body, fault)
+    }
 }
 
 #[derive(Template)]
@@ -80,58 +120,51 @@ pub(super) async fn form(operator: Operator) -> Response {
     page(&FormPage { frame, form, faults: Faults(Vec::new()), checks: Vec::new() })
 }
 
-/// Save & Test: tested first, kept if it works or if the person insists.
+/// Save & Test: kept once Plaid told of the Item and accepts what was typed.
 pub(super) async fn create(
     State(web): State<Web>,
     Signed(operator, form): Signed<SourceForm>,
 ) -> Result<Response, Problem> {
-    let empty = || SecretString::from("");
-    let secrets = SourceSecrets {
-        secret: form.api_key.clone().unwrap_or_else(empty),
-        access_token: form.access_token.clone().unwrap_or_else(empty),
+    let again = |faults, checks: Vec<Check>| {
+        let template = FormPage {
+            frame: Frame::new(&operator, SECTION, "Add a source"),
+            form: form.clone(),
+            faults: Faults(faults),
+            checks: checks.into_iter().map(CheckRow::from).collect(),
+        };
+        page_with(StatusCode::UNPROCESSABLE_ENTITY, &template)
     };
-    let connection = checked(&form.name, &form.environment, Some(&form.base_url), &form.client_id);
-    let mut faults = connection.as_ref().err().cloned().unwrap_or_default();
-    faults.extend(checked_secret("/secret", &secrets.secret));
-    faults.extend(checked_secret("/access_token", &secrets.access_token));
-    let start_date = start_date(&form.start_date).map_err(|fault| faults.push(fault));
-    let again = |faults, checks: Vec<Check>| FormPage {
-        frame: Frame::new(&operator, SECTION, "Add a source"),
-        form: form.clone(),
-        faults: Faults(faults),
-        checks: checks.into_iter().map(CheckRow::from).collect(),
+    let (body, fault) = form.body();
+    let access = match (checked_source(&body), fault) {
+        (Ok(access), None) => access,
+        (access, fault) => {
+            let faults = access.err().into_iter().flatten().chain(fault).collect();
+            return Ok(again(faults, Vec::new()));
+        }
     };
-    let (connection, start_date) = match (connection, start_date) {
-        (Ok(connection), Ok(start_date)) if faults.is_empty() => (connection, start_date),
-        _ => return Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &again(faults, Vec::new()))),
+    let (checks, item) = test(&web, &access, &body).await;
+    let Some(item) = item.filter(|_| !checks.iter().any(Check::is_failure)) else {
+        let faults = field_faults(&checks).into_iter();
+        let faults = faults.map(|fault| {
+            FieldFault::new(&pointer(fault.pointer.trim_start_matches('/')), fault.detail)
+        });
+        return Ok(again(faults.collect(), checks));
     };
-    let checks = test(&web, &connection, &secrets).await;
-    if form.save_anyway.is_none() && checks.iter().any(Check::is_failure) {
-        let faults = field_faults(&checks);
-        return Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &again(faults, checks)));
-    }
-    let Connection { name, environment, base_url, client_id } = connection;
-    let new = NewSource { name, environment, base_url, client_id, secrets, start_date };
-    let source = web.store.create_source(new).await?;
-    Ok(Redirect::to(&format!("/sources/{}", source.id)).into_response())
-}
-
-fn start_date(text: &str) -> Result<Option<Date>, FieldFault> {
-    match text.trim() {
-        "" => Ok(None),
-        text => text
-            .parse()
-            .map(Some)
-            .map_err(|_| FieldFault::new("/start_date", "must be a date like 2026-01-31")),
+    match save(&web, access, body, item).await {
+        Ok(source) => Ok(Redirect::to(&format!("/sources/{}", source.id)).into_response()),
+        Err(problem) if problem.code.status == 409 => {
+            let fault = FieldFault::new("/access_token", problem.detail);
+            Ok(again(vec![fault], checks))
+        }
+        Err(problem) => Err(problem),
     }
 }
 
-async fn test(web: &Web, connection: &Connection, secrets: &SourceSecrets) -> Vec<Check> {
-    let credentials =
-        Credentials { client_id: connection.client_id.clone(), secret: secrets.secret.clone() };
-    let (environment, base_url) = (connection.environment, connection.base_url.clone());
-    let client = web.connector.client(environment, base_url, credentials.clone());
-    check_token(&client, environment, &credentials, secrets.access_token.expose_secret()).await
+struct StreamRow {
+    name: &'static str,
+    key: String,
+    product: &'static str,
+    is_read: bool,
 }
 
 #[derive(Template)]
@@ -147,6 +180,9 @@ struct ShowPage {
     created: Age,
     config: String,
     checks: Vec<CheckRow>,
+    items: Vec<ItemRow>,
+    connections: Vec<ConnectionRow>,
+    streams: Vec<StreamRow>,
 }
 
 pub(super) async fn show(
@@ -155,13 +191,7 @@ pub(super) async fn show(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let source = find(&web, &id).await?;
-    Ok(show_with(&operator, &web, source, Vec::new()))
-}
-
-async fn find(web: &Web, id: &str) -> Result<Source, Problem> {
-    let missing = || Problem::not_found("source");
-    let id = id.parse().map_err(|_| missing())?;
-    web.store.source(&id).await?.ok_or_else(missing)
+    show_with(&operator, &web, source, Vec::new()).await
 }
 
 pub(super) async fn check(
@@ -170,21 +200,30 @@ pub(super) async fn check(
     Signed(operator, NoFields {}): Signed<NoFields>,
 ) -> Result<Response, Problem> {
     let source = find(&web, &id).await?;
-    let secrets = web.store.source_secrets(&source.id).await?;
-    let secrets = secrets.ok_or_else(|| Problem::not_found("source"))?;
-    let connection = Connection {
-        name: source.name.clone(),
-        environment: source.environment,
-        base_url: source.base_url.clone(),
-        client_id: source.client_id.clone(),
-    };
-    let checks = test(&web, &connection, &secrets).await;
-    Ok(show_with(&operator, &web, source, checks))
+    let checks = test_again(&web, &source).await?;
+    show_with(&operator, &web, source, checks).await
 }
 
-fn show_with(operator: &Operator, web: &Web, source: Source, checks: Vec<Check>) -> Response {
+async fn show_with(
+    operator: &Operator,
+    web: &Web,
+    source: Integration,
+    checks: Vec<Check>,
+) -> Result<Response, Problem> {
+    let stream = |stream: Stream| {
+        let declaration = stream.declaration();
+        StreamRow {
+            name: declaration.name,
+            key: declaration.key.join(", "),
+            product: declaration.product.unwrap_or("on every Item"),
+            is_read: source.streams.contains(&stream),
+        }
+    };
     let template = ShowPage {
         config: config(&source),
+        items: items(web, &source).await?,
+        connections: rows_of(web, Some(&source.id)).await?,
+        streams: Stream::all().map(stream).collect(),
         frame: Frame::new(operator, SECTION, source.name),
         id: source.id.into(),
         environment: source.environment.as_str(),
@@ -195,11 +234,11 @@ fn show_with(operator: &Operator, web: &Web, source: Source, checks: Vec<Check>)
         created: Age::of(source.created_at, web.ambient().now()),
         checks: checks.into_iter().map(CheckRow::from).collect(),
     };
-    page(&template)
+    Ok(page(&template))
 }
 
 /// The settings file of the command line, with places for the secrets.
-fn config(source: &Source) -> String {
+fn config(source: &Integration) -> String {
     let mut config = json!({
         "client_id": source.client_id,
         "api_key": "YOUR_API_KEY",
@@ -221,6 +260,6 @@ pub(super) async fn delete(
     Signed(_, NoFields {}): Signed<NoFields>,
 ) -> Result<Response, Problem> {
     let source = find(&web, &id).await?;
-    web.store.delete_source(&source.id).await?;
+    web.store.delete_integration(&source.id).await?;
     Ok(Redirect::to("/sources").into_response())
 }

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use model::{History, Item, ItemStatus};
 use plaid::CheckState;
+use store::{Run, RunState};
 
 /// An instant as a person reads it, with the exact one for hovering.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +69,19 @@ pub(super) fn item_badge(item: &Item) -> Badge {
         ItemStatus::Disabled => badge(OFF, "Switched off"),
         ItemStatus::Removing => badge(WAITING, "Being removed"),
         ItemStatus::Removed => badge(OFF, "Removed"),
+    }
+}
+
+/// How a connection stands by its last run.
+pub(super) fn run_badge(run: Option<&Run>, is_paused: bool) -> Badge {
+    match run.map(|run| run.state) {
+        _ if is_paused => badge(NEEDS_YOU, "Paused"),
+        None => badge(OFF, "Not run yet"),
+        Some(RunState::Waiting) => badge(WAITING, "Waiting"),
+        Some(RunState::Running) => badge(WAITING, "Running"),
+        Some(RunState::Succeeded) => badge(HEALTHY, "Succeeded"),
+        Some(RunState::Failed) => badge(FAILED, "Failed"),
+        Some(RunState::Cancelled) => badge(OFF, "Cancelled"),
     }
 }
 

@@ -1,0 +1,1 @@
+//! Ways out into message brokers: NATS JetStream and Kafka.

@@ -1,0 +1,523 @@
+//! Tables in a database, the same for every engine: a batch is loaded into a table of the session,
+//! merged from there, and committed with its mark. What differs is in [`Dialect`] and [`Engine`].
+//!
+//! Guarantee: rows and mark are one transaction, so every change takes effect exactly once.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use model::FieldKind;
+
+use crate::destination::{
+    Batch, Destination, DestinationError, EachRow, Load, MissingColumn, Mode, Part,
+};
+use crate::table::{Column, Row, Table, bounded_name, plain_name};
+
+/// Tables made or swapped in one transaction: more would need more locks than PostgreSQL has at its
+/// usual settings.
+const TABLES_AT_ONCE: usize = 200;
+/// The table of marks.
+const MARKS: &str = "_selvedge_marks";
+/// Behind the name of a table that is being built, and of the last generation.
+const ASIDE: &str = "__aside";
+const PREVIOUS: &str = "__previous";
+
+/// How an engine's SQL differs.
+#[derive(Debug, Clone)]
+pub struct Dialect {
+    /// The engine's name.
+    pub engine: &'static str,
+    /// The type of a column of each kind.
+    pub column_type: fn(FieldKind) -> &'static str,
+    /// The type of a kind as the engine's catalog names it.
+    pub catalog_type: fn(FieldKind) -> &'static str,
+    /// Lists schema, table, column and type of every table.
+    pub catalog: &'static str,
+    /// Schema of tables without a namespace; none where the engine has no schemas.
+    pub schema: Option<String>,
+    /// Longest name, in bytes.
+    pub name_limit: usize,
+    /// An expression that reads a column as text.
+    pub as_text: fn(FieldKind, &str) -> String,
+}
+
+/// A connection to an engine.
+#[async_trait]
+pub trait Engine: Send {
+    /// How its SQL differs.
+    fn dialect(&self) -> &Dialect;
+
+    /// Runs a statement.
+    async fn execute(&mut self, sql: &str) -> Result<(), DestinationError>;
+
+    /// Rows of a small query, every column as text.
+    async fn query(&mut self, sql: &str) -> Result<Vec<Row>, DestinationError>;
+
+    /// Adds rows to a table by the fastest path there is. The name is quoted, and has these columns in
+    /// this order.
+    async fn insert(
+        &mut self,
+        name: &str,
+        columns: &[Column],
+        rows: &[Row],
+    ) -> Result<(), DestinationError>;
+
+    /// Hands every row of a query over, every column as text.
+    async fn each(&mut self, sql: &str, each: EachRow<'_>) -> Result<(), DestinationError>;
+
+    /// Begins a transaction; ends one that a failure left open.
+    async fn begin(&mut self) -> Result<(), DestinationError>;
+
+    /// Commits.
+    async fn commit(&mut self) -> Result<(), DestinationError>;
+
+    /// Rolls back, whatever happened.
+    async fn undo(&mut self);
+}
+
+/// A database as a destination.
+pub struct Database<E> {
+    engine: E,
+    /// Tables of this session that batches are loaded into, by their columns.
+    stages: HashMap<String, String>,
+}
+
+impl<E: Engine> Database<E> {
+    /// Takes a connection.
+    pub fn new(engine: E) -> Self {
+        Self { engine, stages: HashMap::new() }
+    }
+
+    fn names(&self) -> Names {
+        Names { dialect: self.engine.dialect().clone() }
+    }
+
+    async fn run(&mut self, sql: &str) -> Result<(), DestinationError> {
+        self.engine.execute(sql).await
+    }
+
+    /// Does what must be true together, or nothing of it.
+    async fn together(
+        &mut self,
+        statements: impl IntoIterator<Item = String>,
+    ) -> Result<(), DestinationError> {
+        self.engine.begin().await?;
+        for statement in statements {
+            if let Err(error) = self.engine.execute(&statement).await {
+                self.engine.undo().await;
+                return Err(error);
+            }
+        }
+        self.engine.commit().await
+    }
+
+    /// Every table there is, with its columns and their types.
+    async fn catalog(
+        &mut self,
+    ) -> Result<HashMap<String, Vec<(String, String)>>, DestinationError> {
+        let names = self.names();
+        let mut tables: HashMap<String, Vec<(String, String)>> = HashMap::new();
+        for row in self.engine.query(self.engine.dialect().catalog).await? {
+            let mut cells = row.into_iter().map(Option::unwrap_or_default);
+            let (Some(schema), Some(table), Some(column), Some(kind)) =
+                (cells.next(), cells.next(), cells.next(), cells.next())
+            else {
+                continue;
+            };
+            tables.entry(names.joined(&schema, &table)).or_default().push((column, kind));
+        }
+        Ok(tables)
+    }
+
+    async fn make_marks(&mut self) -> Result<(), DestinationError> {
+        let names = self.names();
+        let mut statements: Vec<String> = names.make_schema(None).into_iter().collect();
+        statements.push(format!(
+            "CREATE TABLE IF NOT EXISTS {} (load TEXT PRIMARY KEY, mark TEXT NOT NULL, \
+             updated_at TEXT NOT NULL)",
+            names.marks()
+        ));
+        for statement in statements {
+            self.run(&statement).await?;
+        }
+        Ok(())
+    }
+
+    /// The session's table for batches with these columns.
+    async fn stage(&mut self, columns: &[Column]) -> Result<String, DestinationError> {
+        let types: Vec<String> = columns.iter().map(|column| self.names().column(column)).collect();
+        let shape = types.join(", ");
+        if let Some(stage) = self.stages.get(&shape) {
+            return Ok(stage.clone());
+        }
+        let stage = quoted(&format!("_selvedge_stage_{}", self.stages.len()));
+        self.run(&format!("CREATE TEMPORARY TABLE IF NOT EXISTS {stage} ({shape})")).await?;
+        self.stages.insert(shape, stage.clone());
+        Ok(stage)
+    }
+
+    /// Everything of a batch but its mark.
+    async fn write_parts(&mut self, batch: &Batch<'_>) -> Result<(), DestinationError> {
+        for part in &batch.parts {
+            let name = self.names().table(&part.table, if batch.aside { ASIDE } else { "" });
+            let written = match batch.load.mode {
+                Mode::Merge if !batch.aside => self.merge(&name, part).await,
+                _ => self.engine.insert(&name, &part.table.columns, &part.rows).await,
+            };
+            written.map_err(|error| named(error, &part.table))?;
+        }
+        Ok(())
+    }
+
+    async fn merge(&mut self, name: &str, part: &Part) -> Result<(), DestinationError> {
+        let table = &part.table;
+        if !part.rows.is_empty() {
+            let stage = self.stage(&table.columns).await?;
+            self.engine.insert(&stage, &table.columns, &part.rows).await?;
+            self.run(&merge_text(name, &stage, table)).await?;
+            self.run(&format!("DELETE FROM {stage}")).await?;
+        }
+        if !part.gone.is_empty() {
+            let columns: Vec<Column> =
+                table.key.iter().map(|place| table.columns[*place].clone()).collect();
+            let of = |row: &Row| -> Row { table.key.iter().map(|p| row[*p].clone()).collect() };
+            let keys: Vec<Row> = part.gone.iter().map(of).collect();
+            let stage = self.stage(&columns).await?;
+            self.engine.insert(&stage, &columns, &keys).await?;
+            let key = list_of(&columns);
+            self.run(&format!("DELETE FROM {name} WHERE ({key}) IN (SELECT {key} FROM {stage})"))
+                .await?;
+            self.run(&format!("DELETE FROM {stage}")).await?;
+        }
+        Ok(())
+    }
+
+    fn set_mark(&self, load: &str, mark: &str) -> String {
+        format!(
+            "INSERT INTO {} (load, mark, updated_at) VALUES ({}, {}, CAST(CURRENT_TIMESTAMP AS TEXT)) \
+             ON CONFLICT (load) DO UPDATE SET mark = excluded.mark, \
+             updated_at = excluded.updated_at",
+            self.names().marks(),
+            literal(load),
+            literal(mark)
+        )
+    }
+
+    /// What makes a table that is missing, and brings one that is there up to date, with the columns
+    /// that it lacks.
+    fn make_ready(
+        &self,
+        load: &Load,
+        table: &Table,
+        catalog: &HashMap<String, Vec<(String, String)>>,
+    ) -> Result<(Vec<String>, Vec<MissingColumn>), DestinationError> {
+        let names = self.names();
+        let name = names.table(table, "");
+        let Some(found) = catalog.get(&names.catalog_name(table, "")) else {
+            return Ok((vec![names.create(&name, table, load.mode)], Vec::new()));
+        };
+        let (mut statements, mut missing) = (Vec::new(), Vec::new());
+        let reset = format!("reset the stream {} to make the table anew", load.stream);
+        for (place, column) in table.columns.iter().enumerate() {
+            let expected = (names.dialect.catalog_type)(column.kind);
+            match found.iter().find(|(name, _)| *name == column.name) {
+                Some((_, kind)) if kind.eq_ignore_ascii_case(expected) => {}
+                Some((_, kind)) => {
+                    return Err(DestinationError::drift(
+                        format!("table {table}, column {}", column.name),
+                        format!("it has the type {kind} where {expected} was made"),
+                        format!("Give the column its type back, or {reset}"),
+                    ));
+                }
+                None if table.key.contains(&place) => {
+                    return Err(DestinationError::drift(
+                        format!("table {table}"),
+                        format!("it lacks {}, a part of its primary key", column.name),
+                        format!("Add the column again, or {reset}"),
+                    ));
+                }
+                None => {
+                    let added = names.column(column);
+                    statements.push(format!("ALTER TABLE {name} ADD COLUMN {added}"));
+                    missing.push(MissingColumn {
+                        stream: load.stream.clone(),
+                        table: table.to_string(),
+                        column: column.name.clone(),
+                    });
+                }
+            }
+        }
+        Ok((statements, missing))
+    }
+}
+
+#[async_trait]
+impl<E: Engine> Destination for Database<E> {
+    async fn check(&mut self) -> Result<(), DestinationError> {
+        let names = self.names();
+        let probe = names.qualified(None, "_selvedge_check");
+        self.engine.begin().await?;
+        let mut checked = Ok(());
+        let statements = names.make_schema(None).into_iter().chain([
+            format!("CREATE TABLE {probe} (id INTEGER)"),
+            format!("INSERT INTO {probe} VALUES (1)"),
+        ]);
+        for statement in statements {
+            checked = self.engine.execute(&statement).await;
+            if checked.is_err() {
+                break;
+            }
+        }
+        self.engine.undo().await;
+        checked
+    }
+
+    async fn prepare(
+        &mut self,
+        loads: &[Load],
+        add_columns: bool,
+    ) -> Result<Vec<MissingColumn>, DestinationError> {
+        self.make_marks().await?;
+        let names = self.names();
+        let catalog = self.catalog().await?;
+        let (mut schemas, mut statements, mut missing) = (BTreeSet::new(), Vec::new(), Vec::new());
+        for load in loads {
+            for table in &load.tables {
+                schemas.extend(names.make_schema(table.namespace.as_deref()));
+                let (own, lacking) = self.make_ready(load, table, &catalog)?;
+                if lacking.is_empty() || add_columns {
+                    statements.extend(own);
+                }
+                missing.extend(lacking);
+            }
+        }
+        let statements: Vec<String> = schemas.into_iter().chain(statements).collect();
+        for some in statements.chunks(TABLES_AT_ONCE) {
+            self.together(some.to_vec()).await?;
+        }
+        Ok(missing)
+    }
+
+    async fn mark(&mut self, load: &str) -> Result<Option<String>, DestinationError> {
+        self.make_marks().await?;
+        let marks = self.names().marks();
+        let found = format!("SELECT mark FROM {marks} WHERE load = {}", literal(load));
+        let rows = self.engine.query(&found).await?;
+        Ok(rows.into_iter().flatten().flatten().next())
+    }
+
+    async fn begin_aside(&mut self, load: &Load, mark: &str) -> Result<(), DestinationError> {
+        let names = self.names();
+        for tables in load.tables.chunks(TABLES_AT_ONCE) {
+            let statements = tables.iter().flat_map(|table| {
+                let name = names.table(table, ASIDE);
+                [format!("DROP TABLE IF EXISTS {name}"), names.create(&name, table, load.mode)]
+            });
+            self.together(statements.collect::<Vec<_>>()).await?;
+        }
+        let mark = self.set_mark(&load.id, mark);
+        self.together([mark]).await
+    }
+
+    fn resumes_aside(&self) -> bool {
+        true
+    }
+
+    async fn write(&mut self, batch: Batch<'_>) -> Result<(), DestinationError> {
+        self.engine.begin().await?;
+        let mut written = self.write_parts(&batch).await;
+        if written.is_ok() {
+            written = self.run(&self.set_mark(&batch.load.id, &batch.mark)).await;
+        }
+        match written {
+            Ok(()) => self.engine.commit().await,
+            Err(error) => {
+                self.engine.undo().await;
+                // Tables of the session may have gone with the transaction.
+                self.stages.clear();
+                Err(error)
+            }
+        }
+    }
+
+    async fn settle(&mut self, _load: &Load) -> Result<(), DestinationError> {
+        Ok(())
+    }
+
+    /// Table after table: what a crash interrupted is done by doing it again, because a table that was
+    /// swapped has nothing aside any more.
+    async fn swap(&mut self, load: &Load, mark: &str) -> Result<(), DestinationError> {
+        let names = self.names();
+        let catalog = self.catalog().await?;
+        for tables in load.tables.chunks(TABLES_AT_ONCE) {
+            let waiting =
+                tables.iter().filter(|t| catalog.contains_key(&names.catalog_name(t, ASIDE)));
+            let statements = waiting.flat_map(|table| {
+                [
+                    format!("DROP TABLE IF EXISTS {}", names.table(table, PREVIOUS)),
+                    names.rename(table, "", PREVIOUS),
+                    names.rename(table, ASIDE, ""),
+                ]
+            });
+            self.together(statements.collect::<Vec<_>>()).await?;
+        }
+        let mark = self.set_mark(&load.id, mark);
+        self.together([mark]).await
+    }
+
+    async fn roll_back(&mut self, load: &Load, mark: &str) -> Result<bool, DestinationError> {
+        let names = self.names();
+        let catalog = self.catalog().await?;
+        let kept = |table: &&Arc<Table>| catalog.contains_key(&names.catalog_name(table, PREVIOUS));
+        let tables: Vec<&Arc<Table>> = load.tables.iter().filter(kept).collect();
+        for some in tables.chunks(TABLES_AT_ONCE) {
+            let statements = some.iter().flat_map(|table| {
+                [
+                    format!("DROP TABLE IF EXISTS {}", names.table(table, "")),
+                    names.rename(table, PREVIOUS, ""),
+                ]
+            });
+            self.together(statements.collect::<Vec<_>>()).await?;
+        }
+        if !tables.is_empty() {
+            let mark = self.set_mark(&load.id, mark);
+            self.together([mark]).await?;
+        }
+        Ok(!tables.is_empty())
+    }
+
+    async fn clear(&mut self, load: &Load) -> Result<(), DestinationError> {
+        let names = self.names();
+        for tables in load.tables.chunks(TABLES_AT_ONCE) {
+            let drop = tables.iter().flat_map(|table| {
+                ["", ASIDE]
+                    .map(|suffix| format!("DROP TABLE IF EXISTS {}", names.table(table, suffix)))
+            });
+            self.together(drop.collect::<Vec<_>>()).await?;
+        }
+        let forget = format!("DELETE FROM {} WHERE load = {}", names.marks(), literal(&load.id));
+        self.make_marks().await?;
+        self.together([forget]).await
+    }
+
+    async fn scan(&mut self, table: &Table, each: EachRow<'_>) -> Result<bool, DestinationError> {
+        let dialect = self.engine.dialect();
+        let read = |column: &Column| (dialect.as_text)(column.kind, &quoted(&column.name));
+        let columns: Vec<String> = table.columns.iter().map(read).collect();
+        let name = self.names().table(table, "");
+        let all = format!("SELECT {} FROM {name}", columns.join(", "));
+        self.engine.each(&all, each).await.map_err(|error| named(error, table))?;
+        Ok(true)
+    }
+}
+
+/// Names and definitions of tables in a dialect.
+struct Names {
+    dialect: Dialect,
+}
+
+impl Names {
+    /// The quoted name of a table, with its schema.
+    fn table(&self, table: &Table, suffix: &str) -> String {
+        self.qualified(table.namespace.as_deref(), &format!("{}{suffix}", table.name))
+    }
+
+    fn marks(&self) -> String {
+        self.qualified(None, MARKS)
+    }
+
+    fn qualified(&self, namespace: Option<&str>, name: &str) -> String {
+        match self.parts(namespace, name) {
+            (Some(schema), name) => format!("{}.{}", quoted(&schema), quoted(&name)),
+            (None, name) => quoted(&name),
+        }
+    }
+
+    /// As the catalog has it, without quotes.
+    fn catalog_name(&self, table: &Table, suffix: &str) -> String {
+        let name = format!("{}{suffix}", table.name);
+        let (schema, name) = self.parts(table.namespace.as_deref(), &name);
+        self.joined(&schema.unwrap_or_default(), &name)
+    }
+
+    fn joined(&self, schema: &str, table: &str) -> String {
+        match self.dialect.schema {
+            Some(_) => format!("{schema}.{table}"),
+            None => table.to_owned(),
+        }
+    }
+
+    fn parts(&self, namespace: Option<&str>, name: &str) -> (Option<String>, String) {
+        let bounded = |name: &str| bounded_name(name, self.dialect.name_limit);
+        match (&self.dialect.schema, namespace) {
+            (Some(_), Some(namespace)) => (Some(bounded(&plain_name(namespace))), bounded(name)),
+            (Some(schema), None) => (Some(schema.clone()), bounded(name)),
+            (None, Some(namespace)) => {
+                (None, bounded(&format!("{}__{name}", plain_name(namespace))))
+            }
+            (None, None) => (None, bounded(name)),
+        }
+    }
+
+    fn make_schema(&self, namespace: Option<&str>) -> Option<String> {
+        let schema = self.parts(namespace, "").0?;
+        Some(format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(&schema)))
+    }
+
+    fn column(&self, column: &Column) -> String {
+        format!("{} {}", quoted(&column.name), (self.dialect.column_type)(column.kind))
+    }
+
+    fn create(&self, name: &str, table: &Table, mode: Mode) -> String {
+        let mut parts: Vec<String> = table.columns.iter().map(|c| self.column(c)).collect();
+        if mode == Mode::Merge {
+            let key: Vec<String> = table.key_names().into_iter().map(quoted).collect();
+            parts.push(format!("PRIMARY KEY ({})", key.join(", ")));
+        }
+        format!("CREATE TABLE {name} ({})", parts.join(", "))
+    }
+
+    fn rename(&self, table: &Table, from: &str, to: &str) -> String {
+        let (_, to) = self.parts(table.namespace.as_deref(), &format!("{}{to}", table.name));
+        format!("ALTER TABLE {} RENAME TO {}", self.table(table, from), quoted(&to))
+    }
+}
+
+fn merge_text(name: &str, stage: &str, table: &Table) -> String {
+    let list = list_of(&table.columns);
+    let key: Vec<String> = table.key_names().into_iter().map(quoted).collect();
+    let others = table.columns.iter().enumerate();
+    let others = others.filter(|(place, _)| !table.key.contains(place));
+    let set: Vec<String> =
+        others.map(|(_, column)| format!("{0} = excluded.{0}", quoted(&column.name))).collect();
+    let action = match set.is_empty() {
+        true => "NOTHING".to_owned(),
+        false => format!("UPDATE SET {}", set.join(", ")),
+    };
+    // Without WHERE, SQLite would read ON as the beginning of a join.
+    format!(
+        "INSERT INTO {name} ({list}) SELECT {list} FROM {stage} WHERE true \
+         ON CONFLICT ({}) DO {action}",
+        key.join(", ")
+    )
+}
+
+fn list_of(columns: &[Column]) -> String {
+    columns.iter().map(|column| quoted(&column.name)).collect::<Vec<_>>().join(", ")
+}
+
+/// Says which table an engine's error is about.
+fn named(error: DestinationError, table: &Table) -> DestinationError {
+    DestinationError { place: format!("table {table} of {}", error.place), ..error }
+}
+
+/// An identifier.
+pub fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A text.
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''").replace('\0', ""))
+}

@@ -1,0 +1,1 @@
+//! Arrow-based ways out: Parquet files, buckets, DuckDB, Delta Lake.
