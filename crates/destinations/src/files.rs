@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -41,7 +41,7 @@ pub trait Format: Send + Sync + 'static {
 }
 
 /// A file that is being written.
-pub trait RowWriter: Send + Sync {
+pub trait RowWriter: Send {
     /// Adds rows.
     fn write(&mut self, rows: &[Row]) -> io::Result<()>;
 
@@ -105,7 +105,8 @@ struct Held {
 /// Tables of a load that are built aside.
 #[derive(Default)]
 struct Aside {
-    open: Option<(Arc<Table>, Box<dyn RowWriter>, TempPath)>,
+    /// The file that is being written; the lock only makes it shareable, nobody waits for it.
+    open: Option<(Arc<Table>, Mutex<Box<dyn RowWriter>>, TempPath)>,
     whole: HashMap<String, TempPath>,
 }
 
@@ -173,9 +174,10 @@ impl Files {
             if !is_open {
                 self.close_table(&mut aside)?;
                 let (writer, path) = self.start(&batch.load.id, &part.table)?;
-                aside.open = Some((Arc::clone(&part.table), writer, path));
+                aside.open = Some((Arc::clone(&part.table), Mutex::new(writer), path));
             }
             if let Some((_, writer, _)) = &mut aside.open {
+                let writer = writer.get_mut().map_err(|_| self.failed(broken()))?;
                 writer.write(&part.rows).map_err(|error| self.failed(error))?;
             }
         }
@@ -185,7 +187,8 @@ impl Files {
 
     fn close_table(&self, aside: &mut Aside) -> Result<(), DestinationError> {
         if let Some((table, writer, path)) = aside.open.take() {
-            self.finish(writer)?;
+            let writer = writer.into_inner();
+            self.finish(writer.map_err(|_| self.failed(broken()))?)?;
             aside.whole.insert(table.to_string(), path);
         }
         Ok(())
@@ -279,7 +282,8 @@ impl Destination for Files {
         let mut missing = Vec::new();
         for load in loads {
             self.forget_unfinished(load).await?;
-            for table in load.tables.iter().filter(|_| load.mode == Mode::Merge) {
+            let compared = load.mode == Mode::Merge && !load.refreshes;
+            for table in load.tables.iter().filter(|_| compared) {
                 let Some(file) = self.place.open(&self.file(table)).await? else { continue };
                 let there = self.format.columns(file).map_err(|error| {
                     DestinationError::drift(
@@ -395,6 +399,11 @@ impl Destination for Files {
         }
         Ok(true)
     }
+}
+
+/// A file whose writing panicked.
+fn broken() -> io::Error {
+    io::Error::other("the writing of a file broke off")
 }
 
 fn key_of(table: &Table, row: &Row) -> Vec<Option<String>> {

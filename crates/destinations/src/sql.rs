@@ -217,6 +217,10 @@ impl<E: Engine> Database<E> {
         let Some(found) = catalog.get(&names.catalog_name(table, "")) else {
             return Ok((vec![names.create(&name, table, load.mode)], Vec::new()));
         };
+        if load.refreshes {
+            // It is built anew beside, whatever it looks like now.
+            return Ok((Vec::new(), Vec::new()));
+        }
         let (mut statements, mut missing) = (Vec::new(), Vec::new());
         let reset = format!("reset the stream {} to make the table anew", load.stream);
         for (place, column) in table.columns.iter().enumerate() {

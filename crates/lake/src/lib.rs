@@ -1,1 +1,17 @@
-//! Arrow-based ways out: Parquet files, buckets, DuckDB, Delta Lake.
+//! Heavy ways out: Parquet files, files in buckets, DuckDB, Delta Lake.
+//!
+//! Reading order: `columns` is the way between rows of text and Arrow's columns; `parquet` a format of
+//! files, `bucket` a place for them, `duckdb` an engine of SQL, `delta` tables by MERGE.
+
+mod bucket;
+mod columns;
+#[cfg(feature = "delta")]
+mod delta;
+mod duckdb;
+mod parquet;
+
+pub use bucket::Bucket;
+#[cfg(feature = "delta")]
+pub use delta::DeltaLake;
+pub use duckdb::DuckDb;
+pub use parquet::Parquet;

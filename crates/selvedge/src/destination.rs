@@ -102,11 +102,14 @@ fn duckdb(path: &std::path::Path, _: Option<&str>, _: &str) -> Opened {
 
 #[cfg(feature = "delta")]
 fn delta(files: &FilesSettings, local: &LocalDestinations) -> Opened {
-    let root = match files.path.contains("://") {
-        true => files.path.clone(),
-        false => local.path(&files.path).unwrap_or_default().display().to_string(),
-    };
-    Ok(Box::new(lake::DeltaLake::new(root, files)))
+    let fix = "Name a folder on this machine that may be written";
+    if files.path.contains("://") {
+        let said = "Delta Lake tables are written to folders only";
+        return Err(DestinationError::settings(&files.path, said, fix));
+    }
+    let root = local.path(&files.path);
+    let root = root.map_err(|why| DestinationError::settings(&files.path, why, fix))?;
+    Ok(Box::new(lake::DeltaLake::new(root)))
 }
 
 #[cfg(not(feature = "delta"))]

@@ -26,8 +26,10 @@ const CHANGE: &str = "_selvedge_change";
 const SEQ: &str = "_selvedge_seq";
 /// In a source: when a record went, as platforms expect it of sources that know of deletions.
 const DELETED_AT: &str = "_ab_cdc_deleted_at";
-/// Fields of transactions that only a store can tell.
-const OF_STORE: [&str; 4] = ["id", "annotation", "removed", "end_user_id"];
+/// Fields that only a store can tell.
+const OF_STORE: [&str; 3] = ["id", "annotation", "end_user_id"];
+/// A field that only the full history in the API has: at a destination a removed row is gone.
+const ONLY_LISTED: &str = "removed";
 
 /// The tables of one stream.
 pub(crate) struct StreamPlan {
@@ -240,7 +242,7 @@ fn columns(choice: &StreamChoice, compat: Option<Compat>) -> Vec<(Column, Source
         return columns;
     }
     let fields = choice.stream.declaration().fields.iter();
-    for field in fields.filter(|field| kept(field.name)) {
+    for field in fields.filter(|field| kept(field.name) && field.name != ONLY_LISTED) {
         columns.push(made(field.name, field.kind, field.meaning, From::Field(field.name)));
     }
     if choice.stream == Stream::Balances {
@@ -314,7 +316,10 @@ impl StreamPlan {
         now: &str,
         [body, account, raw]: [&Members<'_>; 3],
     ) -> Cell {
-        let of = |members: &Members<'_>, name: &str| cell(source.kind, members.get(name)?.get());
+        let of = |members: &Members<'_>, name: &str| {
+            let cell = cell(source.kind, members.get(name)?.get())?;
+            Some(if source.kind == FieldKind::Instant { in_micros(cell) } else { cell })
+        };
         match source.from {
             From::Field(name) => of(body, name),
             From::Account(name) => of(account, name),
@@ -350,8 +355,14 @@ fn members(text: &str) -> Members<'_> {
     serde_json::from_str(text).unwrap_or_default()
 }
 
-/// The time of writing as a cell; databases keep microseconds.
+/// The time of writing as a cell.
 pub(crate) fn now_cell(now: Timestamp) -> String {
-    let whole = Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now);
-    whole.to_string()
+    in_micros(now.to_string())
+}
+
+/// An instant as databases keep it: some would round what is finer, and others cut it off.
+fn in_micros(text: String) -> String {
+    let at = text.parse().ok().map(Timestamp::as_microsecond);
+    let whole = at.and_then(|micros| Timestamp::from_microsecond(micros).ok());
+    whole.map_or(text, |at| at.to_string())
 }

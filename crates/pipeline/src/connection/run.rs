@@ -16,7 +16,7 @@ use store::{
 use super::load::Loader;
 use super::mark::Mark;
 use super::plan::{Names, StreamPlan, is_append, plans};
-use super::verify::verify;
+use super::verify::{Compared, verify};
 use super::{Open, Watch};
 use crate::retry::jitter;
 
@@ -221,9 +221,7 @@ async fn pull(
         store.ask_for_syncs(&integration.id, with_balances).await?;
         let patience = began.saturating_add(PATIENCE).unwrap_or(began);
         loop {
-            let left = store
-                .unsettled_items(&integration.id, began, integration.is_source)
-                .await?;
+            let left = store.unsettled_items(&integration.id, began, integration.is_source).await?;
             let now = store.ambient().now();
             if left == 0 {
                 break;
@@ -457,20 +455,29 @@ async fn compare(
     run: &mut Run,
 ) -> Result<String, Failure> {
     let before = store.feed_head().await?;
-    let mut differs = Vec::new();
+    let (mut equal, mut differs) = (0, Vec::new());
     for plan in plans {
         let since = connection.settings.since;
-        let (equal, said) = verify(store, integration, plan, since, destination).await?;
+        let (compared, said) = verify(store, integration, plan, since, destination).await?;
         let stream = plan.choice.stream;
-        if !equal {
-            differs.push(format!("{}: {said}", stream.as_str()));
-        }
         let of = run.stream(stream);
-        of.verified = Some(said);
-        of.state = if equal { RunState::Succeeded } else { RunState::Failed };
+        of.verified = Some(said.clone());
+        of.state = RunState::Succeeded;
+        match compared {
+            Compared::Equal => equal += 1,
+            Compared::Not => {}
+            Compared::Differs => {
+                of.state = RunState::Failed;
+                differs.push(format!("{}: {said}", stream.as_str()));
+            }
+        }
     }
     if differs.is_empty() {
-        return Ok("Source and destination are equal.".to_owned());
+        return Ok(match equal {
+            0 => "Nothing could be compared.".to_owned(),
+            equal if equal == plans.len() => "Source and destination are equal.".to_owned(),
+            equal => format!("Equal in the {equal} streams that can be compared."),
+        });
     }
     let mut said = differs.join("; ");
     let behind = store.stream_progress(&connection.id).await?.into_iter().any(|progress| {

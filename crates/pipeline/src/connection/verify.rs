@@ -23,20 +23,28 @@ struct Totals {
     sum: u128,
 }
 
-/// Compares one stream; in words, and whether both sides agree.
+/// What came of comparing one stream.
+pub(crate) enum Compared {
+    Equal,
+    Differs,
+    /// It cannot be compared.
+    Not,
+}
+
+/// Compares one stream; also in words.
 pub(crate) async fn verify(
     store: &Store,
     integration: &Integration,
     plan: &StreamPlan,
     since: Option<jiff::civil::Date>,
     destination: &mut dyn Destination,
-) -> Result<(bool, String), Failure> {
+) -> Result<(Compared, String), Failure> {
     let is_current = matches!(
         plan.choice.mode,
         SyncMode::FullRefreshOverwrite | SyncMode::IncrementalDeduplicated
     );
     if !is_current {
-        return Ok((true, "not compared: rows are only appended".to_owned()));
+        return Ok((Compared::Not, "not compared: rows are only appended".to_owned()));
     }
     let here = source_totals(store, integration, plan, since).await?;
     let mut there = BTreeMap::new();
@@ -44,7 +52,10 @@ pub(crate) async fn verify(
         let mut totals = Totals::default();
         let each = &mut |row: Row| totals.add(plan, table, &row);
         if !destination.scan(table, each).await? {
-            return Ok((true, "not compared: this destination cannot be read back".to_owned()));
+            return Ok((
+                Compared::Not,
+                "not compared: this destination cannot be read back".to_owned(),
+            ));
         }
         if totals != Totals::default() {
             there.insert(table.to_string(), totals);
@@ -53,7 +64,7 @@ pub(crate) async fn verify(
     let rows =
         |side: &BTreeMap<String, Totals>| side.values().map(|totals| totals.rows).sum::<u64>();
     if here == there {
-        return Ok((true, format!("{} rows, checksums equal", rows(&here))));
+        return Ok((Compared::Equal, format!("{} rows, checksums equal", rows(&here))));
     }
     let names = here.keys().chain(there.keys());
     let mut differing: Vec<&String> =
@@ -63,7 +74,7 @@ pub(crate) async fn verify(
     let named =
         differing.iter().take(NAMED).map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
     Ok((
-        false,
+        Compared::Differs,
         format!("{} rows here, {} rows there; differing: {named}", rows(&here), rows(&there)),
     ))
 }

@@ -4,6 +4,7 @@
 
 mod api;
 mod client;
+mod conformance;
 mod crash;
 mod crash_points;
 mod demo;
