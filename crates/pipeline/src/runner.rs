@@ -62,6 +62,8 @@ pub struct Settings {
     pub open: Open,
     /// Who is told how far runs are.
     pub watch: Option<Watch>,
+    /// How often a run that failed for a reason that may pass is begun in all.
+    pub most_tries: u32,
 }
 
 /// The running pipeline.
@@ -271,8 +273,9 @@ impl Worker {
     }
 
     async fn run_connection(&self, lease: &Lease) -> Result<(), store::Error> {
-        let Settings { open, watch, .. } = &self.settings;
-        run_connection(&Means { store: &self.store, open, watch: watch.as_ref() }, lease).await
+        let Settings { open, watch, most_tries, .. } = &self.settings;
+        let (store, watch, most_tries) = (&self.store, watch.as_ref(), *most_tries);
+        run_connection(&Means { store, open, watch, most_tries }, lease).await
     }
 
     async fn link_session(&self, lease: &Lease) -> Result<(), Failure> {

@@ -48,3 +48,7 @@ CREATE TABLE runs (
 );
 CREATE INDEX runs_by_connection ON runs (connection, id);
 CREATE INDEX runs_by_age ON runs (ended_at);
+
+-- The order in which all records of an end user are read for a destination; a date may change while they
+-- are, an id does not.
+CREATE INDEX transactions_in_order ON transactions (end_user_key, id);

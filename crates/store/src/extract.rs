@@ -16,10 +16,10 @@ use crate::statement::declare;
 
 declare! {
     TRANSACTIONS =
-        "SELECT id AS record_id, item, version, body, date AS first, id AS second, \
+        "SELECT id AS record_id, item, version, body, id AS first, '' AS second, \
             CAST(NULL AS TEXT) AS account, CASE WHEN $6 = 1 THEN raw END AS raw FROM transactions \
-         WHERE end_user_key = $1 AND removed = 0 AND date >= $2 AND (date, id) > ($3, $4) \
-         ORDER BY date, id LIMIT $5";
+         WHERE end_user_key = $1 AND removed = 0 AND date >= $2 AND id > $3 AND $4 = '' \
+         ORDER BY id LIMIT $5";
     RECORDS =
         "SELECT r.record_id, r.item, r.version, r.body, r.record_id AS first, r.item AS second, \
             a.body AS account, CAST(NULL AS TEXT) AS raw FROM records r \
@@ -71,9 +71,9 @@ pub struct Extracted {
 /// Where the reading of an end user's records goes on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Place {
-    /// Date or record.
+    /// Record.
     pub first: String,
-    /// Id or Item.
+    /// Item, where Items may have a record of the same name.
     pub second: String,
 }
 

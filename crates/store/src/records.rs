@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 use model::{
-    Account, AccountStatus, Arrival, Balance, ChangeKind, EndUserId, ItemKey, Page, RawRecord,
-    Snapshot, Staged, Stream,
+    Account, AccountStatus, Arrival, Balance, BalanceSource, ChangeKind, EndUserId, ItemKey, Page,
+    RawRecord, Snapshot, Staged, Stream,
 };
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
@@ -240,9 +240,12 @@ async fn rewrite_account(
     write(connection, feed, change, Some(known), (body, String::new()), now).await
 }
 
-/// A reading that says the same as the last one is no change.
+/// A reading that says the same as the last one is no change, but for one that somebody asked the bank
+/// for: that it was true then is the news.
 fn reads_differently(known: &str, new: &Balance) -> bool {
-    serde_json::from_str::<Balance>(known).map_or(true, |known| !known.same_reading(new))
+    let differs = |known: Balance| !known.same_reading(new);
+    new.source == BalanceSource::RealTime
+        || serde_json::from_str::<Balance>(known).map_or(true, differs)
 }
 
 async fn upsert(

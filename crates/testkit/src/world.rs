@@ -109,6 +109,7 @@ impl World {
                 Err(DestinationError::settings(place, said, "Start the program instead"))
             }),
             watch: None,
+            most_tries: 1,
         };
         let pipeline = Pipeline::start(store.clone(), connector, settings).await.expect("workers");
         let serving = tokio::spawn(async move {

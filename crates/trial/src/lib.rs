@@ -16,6 +16,13 @@ pub struct Bug {
 /// Moments of a connection's run at which the process can end.
 pub const CONNECTION_CRASH_POINTS: [&str; 2] = ["connection.before_write", "connection.written"];
 
+/// The same with how often they are passed before, as [`CRASH_AT`] takes them.
+pub const CONNECTION_CRASH_AT_ALL: [&str; 4] = [
+    "connection.before_write",
+    "connection.written",
+    "connection.before_write#2",
+    "connection.written#2",
+];
 /// Every moment at which a crash can be asked for, in the order data meets them.
 pub const CRASH_POINTS: [&str; 20] = [
     "migration.done",

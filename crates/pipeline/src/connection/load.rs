@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use destinations::{Batch, Cell, Destination, Part, Row};
+use destinations::{Batch, Cell, Destination, Mode, Part, Row};
 use jiff::Timestamp;
 use model::{ChangeKind, EndUser, EndUserId, SyncMode};
 use store::{
@@ -212,12 +212,14 @@ impl Loader<'_> {
     fn take(&mut self, flow: &mut Flow<'_>, page: &[Extracted]) {
         let now = now_cell(self.store.ambient().now());
         for record in page {
-            if self.is_too_old(record) {
+            // One that moved to before the beginning goes from where it was.
+            let is_too_old = self.is_too_old(record);
+            if is_too_old && flow.plan.load.mode == Mode::Append {
                 continue;
             }
             flow.counts.read += 1;
             let bytes = u64::try_from(record.body.len()).unwrap_or(u64::MAX);
-            let is_gone = flow.plan.is_gone(record);
+            let is_gone = is_too_old || flow.plan.is_gone(record);
             let Some(placed) = flow.plan.place(record, &now) else { continue };
             flow.counts.bytes += bytes;
             flow.parts.add(placed, is_gone);

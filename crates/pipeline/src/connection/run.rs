@@ -77,6 +77,8 @@ pub(crate) struct Means<'a> {
     pub(crate) store: &'a Store,
     pub(crate) open: &'a Open,
     pub(crate) watch: Option<&'a Watch>,
+    /// How often a run that failed for a reason that may pass is begun in all.
+    pub(crate) most_tries: u32,
 }
 
 /// Does what is due for a connection and notes how it went.
@@ -116,6 +118,7 @@ pub(crate) async fn run_connection(means: &Means<'_>, lease: &Lease) -> Result<(
     run.body.outcome = Some(failure.to_string());
     let tries = usize::try_from(run.body.attempts).unwrap_or(usize::MAX);
     if failure.may_pass()
+        && run.body.attempts < means.most_tries
         && let Some(pause) = PAUSES.get(tries.saturating_sub(1))
     {
         let pause = *pause + jitter(*pause, store.ambient());

@@ -21,6 +21,10 @@ use crate::destination::opener;
 use crate::settings::DataSettings;
 use crate::surroundings;
 
+/// How often a run of a connection is begun that failed for a reason that may pass; the next one by its
+/// schedule goes on where it stood.
+const MOST_TRIES: u32 = 6;
+
 /// Serve.
 #[derive(Args)]
 #[command(after_help = "Example: selvedge serve --listen 127.0.0.1:8080")]
@@ -121,7 +125,13 @@ impl Server {
         let http = surroundings::outbound_client(private_addresses)?;
         let sender = Sender::new(http.clone(), private_addresses);
         let open = opener(options.local_destinations, http);
-        let settings = Settings { poll_every: options.poll_every, sender, open, watch: None };
+        let settings = Settings {
+            poll_every: options.poll_every,
+            sender,
+            open,
+            watch: None,
+            most_tries: MOST_TRIES,
+        };
         let pipeline = Pipeline::start(store, connector, settings).await?;
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(async move {

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -62,6 +63,10 @@ pub(crate) struct Sync {
     #[arg(long)]
     roll_back: bool,
 
+    /// How often to try when something fails that may pass.
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    tries: u32,
+
     /// Print the run as JSON.
     #[arg(long)]
     json: bool,
@@ -83,7 +88,7 @@ impl Sync {
             bail!(failure);
         }
         let state = self.state.clone().unwrap_or_else(|| self.flags.state_folder());
-        let run = run_once(&config, &state, kind, self.refresh).await?;
+        let run = self.run_once(&config, &state, kind).await?;
         if self.json {
             println!("{}", serde_json::to_string(&json_of(&run))?);
         } else {
@@ -96,53 +101,56 @@ impl Sync {
     }
 }
 
-/// Opens the store, has one run done, and gives it.
-async fn run_once(
-    config: &SyncConfig,
-    state: &Path,
-    kind: RunKind,
-    refresh: bool,
-) -> anyhow::Result<Run> {
-    let data = DataSettings { data_dir: state.to_owned(), ..DataSettings::default() };
-    let store = data.open(true, surroundings::ambient()).await?;
-    let connector = Connector::new(surroundings::http_client()?);
-    let (integration, connection) = arranged(&store, config, kind).await?;
-    if kind == RunKind::Load {
-        link_tokens(&store, config, &connector, &integration).await?;
+impl Sync {
+    /// Opens the store, has one run done, and gives it.
+    async fn run_once(
+        &self,
+        config: &SyncConfig,
+        state: &Path,
+        kind: RunKind,
+    ) -> anyhow::Result<Run> {
+        let data = DataSettings { data_dir: state.to_owned(), ..DataSettings::default() };
+        let store = data.open(true, surroundings::ambient()).await?;
+        let connector = Connector::new(surroundings::http_client()?);
+        let (integration, connection) = arranged(&store, config, kind).await?;
+        if kind == RunKind::Load {
+            link_tokens(&store, config, &connector, &integration).await?;
+        }
+        let streams: Vec<Stream> =
+            config.connection.streams.iter().map(|choice| choice.stream).collect();
+        if self.refresh {
+            store.want_refresh(&connection.id, &streams).await?;
+        }
+        let bars = Bars::new();
+        let http = surroundings::outbound_client(true)?;
+        let settings = Settings {
+            poll_every: NEVER,
+            sender: Sender::new(http.clone(), true),
+            open: opener(LocalDestinations::all(), http),
+            watch: Some(bars.watch()),
+            most_tries: self.tries,
+        };
+        for stream in streams {
+            let records = store.count_records(&integration.id, stream).await?;
+            bars.expect(stream, u64::try_from(records).unwrap_or(0));
+        }
+        let id = match store.waiting_run(&connection.id).await? {
+            // One that a crash interrupted goes on.
+            Some(run) if run.kind == kind => run.id,
+            _ => store.ask_for_run(&connection.id, kind, "command").await?,
+        };
+        store.poke(store::WorkKind::Run, connection.id.as_str(), true).await?;
+        let pipeline = Pipeline::start(store.clone(), connector, settings).await?;
+        let ended = tokio::select! {
+            run = ended(&store, id.as_str()) => run,
+            () = surroundings::asked_to_stop() => Err(anyhow::anyhow!(
+                "stopped; what was written stays, and the next sync goes on from there"
+            )),
+        };
+        bars.clear();
+        pipeline.stop().await;
+        ended
     }
-    let streams: Vec<Stream> =
-        config.connection.streams.iter().map(|choice| choice.stream).collect();
-    if refresh {
-        store.want_refresh(&connection.id, &streams).await?;
-    }
-    let bars = Bars::new();
-    let http = surroundings::outbound_client(true)?;
-    let settings = Settings {
-        poll_every: NEVER,
-        sender: Sender::new(http.clone(), true),
-        open: opener(LocalDestinations::all(), http),
-        watch: Some(bars.watch()),
-    };
-    for stream in streams {
-        let records = store.count_records(&integration.id, stream).await?;
-        bars.expect(stream, u64::try_from(records).unwrap_or(0));
-    }
-    let id = match store.waiting_run(&connection.id).await? {
-        // One that a crash interrupted goes on.
-        Some(run) if run.kind == kind => run.id,
-        _ => store.ask_for_run(&connection.id, kind, "command").await?,
-    };
-    store.poke(store::WorkKind::Run, connection.id.as_str(), true).await?;
-    let pipeline = Pipeline::start(store.clone(), connector, settings).await?;
-    let ended = tokio::select! {
-        run = ended(&store, id.as_str()) => run,
-        () = surroundings::asked_to_stop() => Err(anyhow::anyhow!(
-            "stopped; what was written stays, and the next sync goes on from there"
-        )),
-    };
-    bars.clear();
-    pipeline.stop().await;
-    ended
 }
 
 async fn ended(store: &Store, id: &str) -> anyhow::Result<Run> {
@@ -308,11 +316,6 @@ fn print_summary(settings: &ConnectionSettings, run: &Run) {
             }
         }
     }
-    for line in &run.body.log {
-        if Some(&line.text) != run.body.outcome.as_ref() {
-            eprintln!("{}", line.text);
-        }
-    }
     let outcome = run.body.outcome.as_deref().unwrap_or("nothing is known of the run");
     match run.state {
         RunState::Succeeded => println!("{outcome}  {:.1} s", seconds(run)),
@@ -350,8 +353,15 @@ impl Bars {
 
     fn watch(&self) -> pipeline::Watch {
         let streams = Arc::clone(&self.streams);
+        let told = AtomicUsize::new(0);
         Arc::new(move |run: &Run| {
             let Ok(streams) = streams.lock() else { return };
+            // What happened is told as it happens; the outcome is for the summary.
+            let outcome = run.body.outcome.as_ref().filter(|_| run.ended_at.is_some());
+            let known = told.swap(run.body.log.len(), Ordering::Relaxed);
+            for line in run.body.log.iter().skip(known).filter(|l| Some(&l.text) != outcome) {
+                eprintln!("{}", line.text);
+            }
             for (stream, bar) in streams.iter() {
                 let counts = run.body.streams.iter().find(|counts| counts.stream == *stream);
                 let done = counts.map_or(0, |counts| counts.written + counts.deleted);

@@ -28,5 +28,6 @@ mod start;
 mod storm;
 mod story;
 mod streams;
+mod sync;
 mod tidy;
 mod webhooks;
