@@ -21,6 +21,7 @@ mod notices;
 mod outside;
 mod plans;
 mod process;
+mod receivers;
 mod secrets;
 mod simulation;
 mod source;

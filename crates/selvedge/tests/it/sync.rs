@@ -78,7 +78,7 @@ fn refused(config: &str) -> String {
 }
 
 /// What a ledger says of transactions, by Plaid's id: the amount as written.
-async fn ledger(bank: &Bank) -> BTreeMap<String, (String, String)> {
+pub(crate) async fn ledger(bank: &Bank) -> BTreeMap<String, (String, String)> {
     let rows = bank.ledger().await;
     rows.into_iter().map(|(id, facts)| (id, (facts[5].to_string(), facts[6].to_string()))).collect()
 }
