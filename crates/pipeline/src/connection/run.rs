@@ -240,6 +240,7 @@ async fn pull(
         }
         // What was just read gets its place in the feed before the load looks there.
         while store.number_changes().await? > 0 {}
+        run.log(store.ambient().now(), "the Items are up to date");
     }
     tell_of_items(store, connection, integration, run).await
 }
