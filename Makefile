@@ -1,6 +1,6 @@
 # The front door. `make demo` and `make test` are all a newcomer needs; `make help` lists the rest.
 
-.PHONY: help demo build test check soak resurrect scale bench assets tools test-tools openapi
+.PHONY: help demo build test check soak warehouses resurrect scale bench assets tools test-tools openapi erd
 .DEFAULT_GOAL := help
 
 BINARY := target/release/selvedge
@@ -9,28 +9,39 @@ VENV := .venv
 CONTRACT := target/contract
 PART ?= demo
 SEEDS ?=
+# What the program is built with: full (Parquet, buckets, DuckDB, NATS), and on request kafka and delta.
+FEATURES ?= full
+WITH ?=
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-demo: build ## Bank data of several customers arriving, on this machine, without keys
+demo: tools assets ## Bank data of several customers arriving, on this machine, without keys
+	cargo build --release --locked
 	$(BINARY) demo
 
-build: tools assets ## The program, at target/release/selvedge
-	cargo build --release --locked
+build: tools assets ## The program, at target/release/selvedge (FEATURES=full,kafka,delta)
+	cargo build --release --locked --features $(FEATURES)
 
 test: tools test-tools assets ## Every test: unit, whole system, Plaid's own clients, PyAirbyte, browser
 	rm -rf $(CONTRACT)
-	SELVEDGE_CONTRACT_REPORT=$(CURDIR)/$(CONTRACT) cargo test --workspace --all-targets --locked
+	SELVEDGE_CONTRACT_REPORT=$(CURDIR)/$(CONTRACT) \
+	  cargo test --workspace --all-targets --locked --features selvedge/full
 	scripts/contract $(CONTRACT)
 
 check: tools assets ## Format, lints, tidiness
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo test --workspace --locked --test it tidy
+	cargo clippy --workspace --all-targets --locked --features selvedge/full -- -D warnings
+	cargo test --workspace --locked --features selvedge/full --test it tidy
 
 soak: build ## A slower suite (PART=lives SEEDS=0..40000); its count goes to docs/reliability.md
 	scripts/soak $(PART) $(SEEDS)
+
+warehouses: tools ## A million rows into every destination, killed and read back (WITH="postgres delta")
+	scripts/need soak $(VENV)
+	cargo build --release --locked --features full,kafka,delta
+	$(VENV)-soak/bin/python scripts/soak_warehouses $(BINARY) $(WITH)
+	$(VENV)-soak/bin/python scripts/soak_protocols $(BINARY) $(VENV) $(VENV)-soak
 
 resurrect: ## Bring back one known bug after another; a table of the tests that catch them
 	scripts/resurrect
@@ -41,6 +52,9 @@ scale: build ## Memory and CPU at fifty thousand and a million rows
 bench: build ## Cold start, memory, first load beside a plain client; a million emulated rows beside a bare server
 	scripts/bench $(BINARY)
 	scripts/bench_emulator $(BINARY)
+
+erd: build ## Draw docs/reference/streams.svg anew
+	$(BINARY) streams --svg > docs/reference/streams.svg
 
 openapi: build ## Write docs/reference/openapi.json anew
 	$(BINARY) openapi > docs/reference/openapi.json

@@ -29,7 +29,15 @@ fn open(
     }
     let path = |path: &str| {
         let fix = "Name a path that may be written";
-        local.path(path).map_err(|why| DestinationError::settings(path, why, fix))
+        let found = local.path(path).map_err(|why| DestinationError::settings(path, why, fix))?;
+        if local.folder.is_some()
+            && let Some(folder) = found.parent()
+        {
+            // The server's own folder for destinations is made when it is first needed.
+            let made = std::fs::create_dir_all(folder);
+            made.map_err(|error| DestinationError::file(folder, error))?;
+        }
+        Ok(found)
     };
     match settings {
         DestinationSettings::Postgres { url, schema } => {

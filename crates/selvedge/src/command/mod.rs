@@ -13,6 +13,7 @@ mod serve;
 mod source;
 mod source_config;
 mod source_items;
+mod streams;
 mod sync;
 mod sync_config;
 mod tap;
@@ -34,6 +35,8 @@ pub(crate) enum Command {
     Source(source::Source),
     /// Be a Singer tap.
     Tap(tap::Tap),
+    /// Draw the streams with their fields.
+    Streams(streams::Streams),
     /// Test the settings of a sync.
     Check(Box<check::Check>),
     /// List the streams of a source.
@@ -71,6 +74,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Emulator(arguments) => arguments.run().await,
             Command::Source(source) => source.run().await,
             Command::Tap(tap) => tap.run().await,
+            Command::Streams(streams) => streams.run().await,
             Command::Check(check) => check.run().await,
             Command::Discover(discover) => discover.run().await,
             Command::Sync(sync) => sync.run().await,

@@ -55,6 +55,40 @@ fn every_error_code_has_its_paragraph() {
 }
 
 #[test]
+fn the_picture_of_the_streams_is_drawn_from_their_declarations() {
+    let kept = fs::read_to_string(root().join("docs/reference/streams.svg")).unwrap();
+    let own = crate::process::output_of(&["streams", "--svg"]);
+    assert!(kept == own, "run `make erd` and look at the picture");
+}
+
+/// The pages of the destinations: each has its settings, its types and its guarantee, and its settings
+/// are taken as printed.
+#[test]
+fn every_destination_has_a_page_whose_settings_are_taken() {
+    let kinds = [
+        "postgres", "sqlite", "duckdb", "parquet", "csv", "jsonl", "delta", "nats", "kafka",
+        "http", "process",
+    ];
+    for kind in kinds {
+        let page = fs::read_to_string(root().join(format!("docs/destinations/{kind}.md"))).unwrap();
+        for part in ["## Guarantee", "## Good to know"] {
+            assert!(page.contains(part), "{kind}: {part}");
+        }
+        assert!(page.contains("## Types") || page.contains("## Messages"), "{kind}");
+        let block = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sync.toml");
+        let source = "[source]\nclient_id = \"a\"\napi_key = \"b\"\nplaid_env = \"sandbox\"\n\
+                      access_token = \"access-sandbox-1\"\nbase_url = \"http://127.0.0.1:1\"\n\n";
+        fs::write(&path, format!("{source}{block}")).unwrap();
+        let output = crate::process::run(&["sync", "--config", path.to_str().unwrap()]);
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        // Everything is understood, and nothing answers at that address.
+        assert!(errors.contains("Base URL"), "{kind}: {errors}");
+    }
+}
+
+#[test]
 fn the_readme_is_short() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     assert!(readme.lines().count() < 150);

@@ -49,6 +49,23 @@ fn the_calls_in_the_readme_work_as_printed() {
     let emulator = Running::start(selvedge(&["emulator", "--listen", "127.0.0.1:0"]), None);
     let token = link("README.md", &emulator.url, folder.path());
     assert!(token.starts_with("access-sandbox-"));
+    let put_in =
+        |text: &str| text.replace(PRINTED, &emulator.url).replace("access-sandbox-…", &token);
+    let settings = put_in(&blocks("README.md", "toml")[0]);
+    fs::write(folder.path().join("sync.toml"), &settings).unwrap();
+    let commands = blocks("README.md", "sh");
+    let commands = commands.iter().find(|block| block.contains("selvedge sync")).unwrap();
+    let synced = shell(commands, folder.path());
+    assert!(synced.contains("Source and destination are equal."), "{synced}");
+    assert!(folder.path().join("warehouse/transactions.parquet").exists());
+    // The same words for a database.
+    let server = testkit::Postgres::start();
+    let settings = settings.replace("type = \"parquet\"", "type = \"postgres\"");
+    let url = format!("url = {:?}", server.url());
+    fs::write(folder.path().join("sync.toml"), settings.replace("path = \"warehouse\"", &url))
+        .unwrap();
+    let synced = shell(commands, folder.path());
+    assert!(synced.contains("Source and destination are equal."), "{synced}");
 }
 
 #[test]
@@ -67,9 +84,14 @@ fn the_source_guide_works_from_the_first_call_to_the_last() {
     };
     let checked = run("selvedge source check");
     assert!(checked.contains("SUCCEEDED") && checked.contains("CATALOG"), "{checked}");
-    assert!(run("selvedge sync").starts_with("balances  12 rows"));
-    let table = fs::read_to_string(folder.path().join("balances/balances.csv")).unwrap();
+    let synced = run("selvedge sync");
+    assert!(synced.contains("csv warehouse can be written"), "{synced}");
+    assert!(synced.contains("12 written") && synced.contains("checksums equal"), "{synced}");
+    let table = fs::read_to_string(folder.path().join("warehouse/plaid_balances.csv")).unwrap();
     assert_eq!(table.lines().count(), 13);
+    run("selvedge tap");
+    let records = fs::read_to_string(folder.path().join("records.jsonl")).unwrap();
+    assert!(records.contains("\"stream\":\"transactions\""), "the tap told of transactions");
     run("ln -s");
     assert!(shell("./source-selvedge spec", folder.path()).contains("connectionSpecification"));
 }

@@ -5,6 +5,7 @@
 mod api;
 mod client;
 mod conformance;
+mod connections;
 mod crash;
 mod crash_points;
 mod demo;

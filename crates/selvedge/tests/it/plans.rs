@@ -9,6 +9,7 @@ use testkit::open_store;
 /// Statements that go through a whole table, and why they may.
 const MAY_SCAN: [(&str, &str, &str); 18] = [
     ("api_keys", "LIST", "keys are few"),
+    ("connections", "LIST", "connections are few"),
     ("integrations", "LIST", "integrations are few"),
     ("items", "COUNT_ALL_LIVE", "once a minute"),
     ("items", "END_USERS", "a list of everything, by page"),
@@ -19,7 +20,6 @@ const MAY_SCAN: [(&str, &str, &str); 18] = [
     ("operators", "COUNT", "operators are few"),
     ("operators", "END_SESSIONS_OF", "sessions are few"),
     ("operators", "FORGET_SESSIONS", "sessions are few"),
-    ("sources", "LIST", "sources are few"),
     ("suggestions", "LIST", "a list of everything, by page"),
     ("suggestions", "MOOT", "when a person accepts a pair"),
     ("webhook_events", "KEYS", "once at the start"),

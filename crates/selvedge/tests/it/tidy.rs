@@ -8,16 +8,31 @@ use std::path::{Path, PathBuf};
 use crate::process::root;
 
 /// What each crate may import of ours (ARCHITECTURE.md).
-const MAY_IMPORT: [(&str, &[&str]); 10] = [
+const MAY_IMPORT: [(&str, &[&str]); 12] = [
     ("trial", &[]),
     ("model", &[]),
     ("plaid", &["model", "trial"]),
     ("store", &["model", "trial"]),
     ("destinations", &["model"]),
+    ("lake", &["destinations", "model"]),
+    ("brokers", &["destinations", "model"]),
     ("pipeline", &["destinations", "model", "plaid", "store", "trial"]),
     ("web", &["model", "plaid", "store", "trial"]),
     ("emulator", &[]),
-    ("selvedge", &["destinations", "emulator", "model", "pipeline", "plaid", "store", "web"]),
+    (
+        "selvedge",
+        &[
+            "brokers",
+            "destinations",
+            "emulator",
+            "lake",
+            "model",
+            "pipeline",
+            "plaid",
+            "store",
+            "web",
+        ],
+    ),
     (
         "testkit",
         &["destinations", "emulator", "model", "pipeline", "plaid", "store", "trial", "web"],
