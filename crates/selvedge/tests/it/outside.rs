@@ -67,7 +67,7 @@ fn plaids_own_clients_walk_the_whole_tour_in_two_major_versions_each() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pyairbyte_checks_discovers_and_reads_the_balances() {
+async fn pyairbyte_reads_every_stream_twice_and_gets_what_was_stated() {
     let folder = tempfile::tempdir().unwrap();
     let bank = Bank::open(2).await;
     let token = bank.link("user_good", None).await.access_token;
@@ -80,16 +80,17 @@ async fn pyairbyte_checks_discovers_and_reads_the_balances() {
     let arguments =
         [root().join("tests/pyairbyte.py"), executable, PathBuf::from(config.to_string())];
     let mut command = python();
+    let emulator = bank.url();
     // PyAirbyte makes folders named like the executable.
     let scratch = folder.path().join("scratch");
     std::fs::create_dir(&scratch).unwrap();
-    command.args(arguments).current_dir(&scratch);
+    command.args(arguments).arg(emulator).current_dir(&scratch);
     for name in ["AIRBYTE_PROJECT_DIR", "AIRBYTE_CACHE_ROOT", "AIRBYTE_LOGGING_ROOT", "HOME"] {
         command.env(name, &scratch);
     }
     command.env("AIRBYTE_OFFLINE_MODE", "1").env("DO_NOT_TRACK", "1");
     let text = tokio::task::spawn_blocking(move || succeed(&mut command)).await.unwrap();
-    assert!(text.contains("PyAirbyte: 12 balances"), "{text}");
+    assert!(text.contains("in 12 streams"), "{text}");
 }
 
 /// A forwarder that printed where it listens.
