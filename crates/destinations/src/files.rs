@@ -18,7 +18,7 @@ use tempfile::{NamedTempFile, TempPath};
 use crate::destination::{
     Batch, Destination, DestinationError, EachRow, Load, MissingColumn, Mode,
 };
-use crate::table::{Row, Table, plain_name};
+use crate::table::{Cell, Row, Table, plain_name};
 
 /// Rows held back until they are merged into their file: fewer would write large files too often.
 const HELD_ROWS: usize = 50_000;
@@ -96,18 +96,33 @@ struct Kept {
 /// Rows of a load that wait to be written.
 #[derive(Default)]
 struct Held {
-    /// By table: the last word on each key, or in an append each row.
-    tables: HashMap<String, (Arc<Table>, BTreeMap<Vec<Option<String>>, Option<Row>>, Vec<Row>)>,
+    tables: HashMap<String, HeldTable>,
     rows: usize,
     mark: String,
+}
+
+/// Rows of one table that wait.
+struct HeldTable {
+    table: Arc<Table>,
+    /// Of a merge the last word on each key; none where it went.
+    words: BTreeMap<Vec<Cell>, Option<Row>>,
+    /// Of an append every row.
+    rows: Vec<Row>,
 }
 
 /// Tables of a load that are built aside.
 #[derive(Default)]
 struct Aside {
-    /// The file that is being written; the lock only makes it shareable, nobody waits for it.
-    open: Option<(Arc<Table>, Mutex<Box<dyn RowWriter>>, TempPath)>,
+    open: Option<OpenTable>,
     whole: HashMap<String, TempPath>,
+}
+
+/// A table whose file is being written.
+struct OpenTable {
+    table: Arc<Table>,
+    /// The lock only makes it shareable; nobody waits for it.
+    writer: Mutex<Box<dyn RowWriter>>,
+    path: TempPath,
 }
 
 impl Files {
@@ -170,14 +185,15 @@ impl Files {
     fn write_aside(&mut self, batch: &Batch<'_>) -> Result<(), DestinationError> {
         let mut aside = self.aside.remove(&batch.load.id).unwrap_or_default();
         for part in &batch.parts {
-            let is_open = aside.open.as_ref().is_some_and(|(table, ..)| *table == part.table);
+            let is_open = aside.open.as_ref().is_some_and(|open| open.table == part.table);
             if !is_open {
                 self.close_table(&mut aside)?;
                 let (writer, path) = self.start(&batch.load.id, &part.table)?;
-                aside.open = Some((Arc::clone(&part.table), Mutex::new(writer), path));
+                let (table, writer) = (Arc::clone(&part.table), Mutex::new(writer));
+                aside.open = Some(OpenTable { table, writer, path });
             }
-            if let Some((_, writer, _)) = &mut aside.open {
-                let writer = writer.get_mut().map_err(|_| self.failed(broken()))?;
+            if let Some(open) = &mut aside.open {
+                let writer = open.writer.get_mut().map_err(|_| self.failed(broken()))?;
                 writer.write(&part.rows).map_err(|error| self.failed(error))?;
             }
         }
@@ -186,7 +202,7 @@ impl Files {
     }
 
     fn close_table(&self, aside: &mut Aside) -> Result<(), DestinationError> {
-        if let Some((table, writer, path)) = aside.open.take() {
+        if let Some(OpenTable { table, writer, path }) = aside.open.take() {
             let writer = writer.into_inner();
             self.finish(writer.map_err(|_| self.failed(broken()))?)?;
             aside.whole.insert(table.to_string(), path);
@@ -200,13 +216,13 @@ impl Files {
         let mut kept = self.kept(&load.id).await?;
         match load.mode {
             Mode::Merge => {
-                for (table, words, _) in held.tables.values() {
+                for HeldTable { table, words, .. } in held.tables.values() {
                     self.merge(load, table, words).await?;
                 }
             }
             Mode::Append => {
                 kept.file += 1;
-                for (table, _, rows) in held.tables.values() {
+                for HeldTable { table, rows, .. } in held.tables.values() {
                     let (mut writer, path) = self.start(&load.id, table)?;
                     writer.write(rows).map_err(|error| self.failed(error))?;
                     self.finish(writer)?;
@@ -222,7 +238,7 @@ impl Files {
         &self,
         load: &Load,
         table: &Arc<Table>,
-        words: &BTreeMap<Vec<Option<String>>, Option<Row>>,
+        words: &BTreeMap<Vec<Cell>, Option<Row>>,
     ) -> Result<(), DestinationError> {
         let (mut writer, path) = self.start(&load.id, table)?;
         if let Some(file) = self.place.open(&self.file(table)).await? {
@@ -332,8 +348,11 @@ impl Destination for Files {
         held.mark = batch.mark;
         for part in batch.parts {
             let entry = held.tables.entry(part.table.to_string());
-            let (table, words, rows) =
-                entry.or_insert_with(|| (part.table, BTreeMap::new(), Vec::new()));
+            let HeldTable { table, words, rows } = entry.or_insert_with(|| HeldTable {
+                table: part.table,
+                words: BTreeMap::new(),
+                rows: Vec::new(),
+            });
             if load.mode == Mode::Append {
                 rows.extend(part.rows);
                 continue;
@@ -406,7 +425,7 @@ fn broken() -> io::Error {
     io::Error::other("the writing of a file broke off")
 }
 
-fn key_of(table: &Table, row: &Row) -> Vec<Option<String>> {
+fn key_of(table: &Table, row: &Row) -> Vec<Cell> {
     table.key.iter().map(|place| row[*place].clone()).collect()
 }
 

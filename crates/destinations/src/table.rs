@@ -128,8 +128,7 @@ pub fn cell(kind: FieldKind, json: &str) -> Cell {
         return None;
     }
     match kind {
-        FieldKind::Json => Some(json.to_owned()),
-        FieldKind::Integer | FieldKind::Boolean => Some(json.to_owned()),
+        FieldKind::Json | FieldKind::Integer | FieldKind::Boolean => Some(json.to_owned()),
         // Decimals are strings in our records and numbers in what destinations hold.
         _ if json.starts_with('"') => serde_json::from_str(json).ok(),
         _ => Some(json.to_owned()),

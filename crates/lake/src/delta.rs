@@ -385,7 +385,7 @@ impl Destination for DeltaLake {
         let (_, mut batches) = found.scan_table().await.map_err(failed)?;
         while let Some(some) = batches.next().await {
             let some = some.map_err(|error| failed(error.into()))?;
-            rows(&table.columns, &some, |row| each(row)).map_err(|error| failed(error.into()))?;
+            rows(&table.columns, &some, &mut *each).map_err(|error| failed(error.into()))?;
         }
         Ok(true)
     }

@@ -45,7 +45,7 @@ impl Format for Parquet {
         let reader = ParquetRecordBatchReaderBuilder::try_new(file).map_err(worded)?;
         for found in reader.build().map_err(worded)? {
             let found = found.map_err(io::Error::other)?;
-            rows(&table.columns, &found, |row| each(row)).map_err(io::Error::other)?;
+            rows(&table.columns, &found, &mut *each).map_err(io::Error::other)?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use jiff::Timestamp;
-use model::{Ambient, Stream};
+use model::Ambient;
 use pipeline::{ItemRead, ReadPlan, SourceStream, read_item, source_streams};
 use plaid::{ItemBank, wire};
 use serde_json::Value;
@@ -37,9 +37,22 @@ pub(super) enum Event {
     },
 }
 
+/// An Item that Plaid told of.
+struct Opened {
+    bank: ItemBank,
+    item: wire::Item,
+}
+
+/// Why Plaid did not tell of an Item.
+#[derive(Clone)]
+struct Refused {
+    may_pass: bool,
+    message: String,
+}
+
 /// The Items of a source, each with its client.
 pub(super) struct Items {
-    items: Arc<Vec<Result<(ItemBank, wire::Item), (bool, String)>>>,
+    items: Arc<Vec<Result<Opened, Refused>>>,
     oldest: Option<Timestamp>,
     compat: Option<model::Compat>,
 }
@@ -52,13 +65,13 @@ impl Items {
             let client = client.clone();
             async move {
                 match client.item_get(&token).await {
-                    Ok(item) => Ok((ItemBank { client, token }, item)),
+                    Ok(item) => Ok(Opened { bank: ItemBank { client, token }, item }),
                     Err(error) => {
                         let may_pass = matches!(
                             error.reaction(),
                             plaid::Reaction::Retry | plaid::Reaction::Later
                         );
-                        Err((may_pass, error.to_string()))
+                        Err(Refused { may_pass, message: error.to_string() })
                     }
                 }
             }
@@ -86,10 +99,10 @@ impl Items {
                 let (items, stream, state, ambient, sender) =
                     (&items, &stream, &state, &ambient, sender.clone());
                 async move {
-                    let (bank, item) = match &items[place] {
-                        Ok(known) => known,
-                        Err((may_pass, message)) => {
-                            let (may_pass, message) = (*may_pass, message.clone());
+                    let Opened { bank, item } = match &items[place] {
+                        Ok(opened) => opened,
+                        Err(refused) => {
+                            let Refused { may_pass, message } = refused.clone();
                             return Event::Failed { may_pass, message };
                         }
                     };
@@ -103,7 +116,7 @@ impl Items {
                             may_pass: error.may_pass(),
                             message: format!(
                                 "{} of Item {}: {error}",
-                                stream_name(stream.stream),
+                                stream.stream.as_str(),
                                 item.item_id
                             ),
                         },
@@ -119,8 +132,4 @@ impl Items {
         });
         events
     }
-}
-
-fn stream_name(stream: Stream) -> &'static str {
-    stream.as_str()
 }

@@ -1,15 +1,15 @@
 //! `selvedge tap`: the same source for Singer targets.
 
 use std::fs;
-use std::io::BufWriter;
+use std::io::{BufWriter, Stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
 use destinations::Table;
-use destinations::singer::{Catalog, Messages, catalog};
-use pipeline::source_streams;
+use destinations::singer::{Catalog, CatalogEntry, Messages, catalog};
+use pipeline::{SourceStream, source_streams};
 use serde_json::{Map, Value, json};
 
 use super::source_config::SourceConfig;
@@ -61,56 +61,75 @@ impl Tap {
             }
             None => None,
         };
-        let mut bookmarks = match &self.state {
+        let bookmarks = match &self.state {
             Some(path) => bookmarks(&read(path)?)?,
             None => Map::new(),
         };
-        let ambient = surroundings::ambient();
         let output = BufWriter::with_capacity(OUTPUT_BYTES, std::io::stdout());
-        let mut messages = Messages::new(output);
+        let mut telling = Telling { messages: Messages::new(output), bookmarks, failed: false };
         let items = Items::open(&config).await?;
-        let mut failed = false;
         for stream in &streams {
             let name = stream.table().name.as_str();
             let entry = chosen
                 .as_ref()
                 .map(|catalog| catalog.streams.iter().find(|entry| entry.tap_stream_id == name));
-            let is_selected = entry.is_none_or(|entry| entry.is_some_and(|e| e.is_selected()));
-            if !is_selected {
-                continue;
+            let is_selected = entry.is_none_or(|e| e.is_some_and(CatalogEntry::is_selected));
+            if is_selected {
+                let is_full = entry.flatten().is_some_and(CatalogEntry::is_full_table);
+                telling.tell(&items, stream, is_full).await?;
             }
-            messages.schema(stream.table())?;
-            let is_full = entry.flatten().is_some_and(|entry| entry.is_full_table());
-            let known = bookmarks.get(name).cloned().filter(|_| stream.incremental && !is_full);
-            let mut own = known.clone().unwrap_or_else(|| json!({ "items": {} }));
-            let mut events = items.read(stream, known.as_ref(), &ambient);
-            while let Some(event) = events.recv().await {
-                match event {
-                    Event::Waiting(until) => {
-                        tracing::warn!(stream = name, %until, "waiting for a limit of Plaid's");
+        }
+        telling.messages.state(&Value::Object(telling.bookmarks))?;
+        Ok(if telling.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    }
+}
+
+/// A target that is being told.
+struct Telling {
+    messages: Messages<BufWriter<Stdout>>,
+    bookmarks: Map<String, Value>,
+    failed: bool,
+}
+
+impl Telling {
+    /// One stream of all Items, with a state after each Item that has one.
+    async fn tell(
+        &mut self,
+        items: &Items,
+        stream: &SourceStream,
+        is_full: bool,
+    ) -> anyhow::Result<()> {
+        let (name, ambient) = (stream.table().name.as_str(), surroundings::ambient());
+        self.messages.schema(stream.table())?;
+        let known = self.bookmarks.get(name).cloned();
+        let known = known.filter(|_| stream.incremental && !is_full);
+        let mut own = known.clone().unwrap_or_else(|| json!({ "items": {} }));
+        let mut events = items.read(stream, known.as_ref(), &ambient);
+        while let Some(event) = events.recv().await {
+            match event {
+                Event::Waiting(until) => {
+                    tracing::warn!(stream = name, %until, "waiting for a limit of Plaid's");
+                }
+                Event::Failed { message, .. } => {
+                    self.failed = true;
+                    tracing::error!(stream = name, "{message}");
+                }
+                Event::Read { item_id, mut read } => {
+                    for told in read.told.iter().chain(&read.lacking) {
+                        tracing::warn!(stream = name, item_id, "{told}");
                     }
-                    Event::Failed { message, .. } => {
-                        failed = true;
-                        tracing::error!(stream = name, "{message}");
+                    for record in read.records()? {
+                        self.messages.record(name, &record?, ambient.now())?;
                     }
-                    Event::Read { item_id, mut read } => {
-                        for told in read.told.iter().chain(&read.lacking) {
-                            tracing::warn!(stream = name, item_id, "{told}");
-                        }
-                        for record in read.records()? {
-                            messages.record(name, &record?, ambient.now())?;
-                        }
-                        if let Some(state) = read.state {
-                            own["items"][&item_id] = state;
-                            bookmarks.insert(name.to_owned(), own.clone());
-                            messages.state(&Value::Object(bookmarks.clone()))?;
-                        }
+                    if let Some(state) = read.state {
+                        own["items"][&item_id] = state;
+                        self.bookmarks.insert(name.to_owned(), own.clone());
+                        self.messages.state(&Value::Object(self.bookmarks.clone()))?;
                     }
                 }
             }
         }
-        messages.state(&Value::Object(bookmarks))?;
-        Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        Ok(())
     }
 }
 

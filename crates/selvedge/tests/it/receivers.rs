@@ -131,15 +131,22 @@ async fn jetstream_has_every_change_once_whatever_is_killed() {
 }
 
 /// What a receiver of posts was told, each batch once by its key.
+#[derive(Default)]
+struct Received {
+    lines: Vec<String>,
+    /// How often each key came.
+    times: BTreeMap<String, u32>,
+}
+
 #[derive(Clone, Default)]
-struct Inbox(Arc<Mutex<(Vec<String>, BTreeMap<String, u32>)>>);
+struct Inbox(Arc<Mutex<Received>>);
 
 async fn receive(State(inbox): State<Inbox>, headers: HeaderMap, body: String) -> StatusCode {
     let key = headers["idempotency-key"].to_str().unwrap().to_owned();
     assert_eq!(headers["authorization"], "Bearer canary");
     let mut inbox = inbox.0.lock().unwrap();
-    let (lines, seen) = &mut *inbox;
-    let times = seen.entry(key).or_default();
+    let Received { lines, times } = &mut *inbox;
+    let times = times.entry(key).or_default();
     *times += 1;
     match *times {
         // Answers that are lost, or never given, lead to the same post again.
@@ -170,7 +177,7 @@ async fn http_posts_every_batch_until_it_is_taken() {
     );
     killed_often(&scene, &config, 4).await;
     let mut rows = Rows::default();
-    for line in &inbox.0.lock().unwrap().0 {
+    for line in &inbox.0.lock().unwrap().lines {
         rows.take(&serde_json::from_str(line).unwrap());
     }
     assert_eq!(rows.facts(), ledger(&scene.bank).await);

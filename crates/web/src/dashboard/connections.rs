@@ -14,7 +14,7 @@ use model::{
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use store::{Connection, Run, RunKind, RunState};
+use store::{Connection, Integration, Run, RunKind, RunState};
 
 use super::destination_fields::{DESTINATIONS, DestinationFields, FieldOf};
 use super::render::{Faults, Frame, page, page_with};
@@ -166,34 +166,6 @@ async fn form_page(
         },
         of,
     };
-    let choices = |name: &str, all: &[(&str, &str)]| -> Vec<Choice> {
-        let chosen = typed.get(name).map_or(all[0].0, String::as_str).to_owned();
-        let choice = |(value, label): &(&str, &str)| Choice {
-            value: (*value).to_owned(),
-            label: (*label).to_owned(),
-            is_chosen: *value == chosen,
-        };
-        all.iter().map(choice).collect()
-    };
-    let stream = |stream: Stream| {
-        let name = stream.as_str();
-        let usual = StreamChoice::of(stream).mode.as_str();
-        let chosen = typed.get(&format!("mode.{name}")).map_or(usual, String::as_str).to_owned();
-        StreamFields {
-            name,
-            meaning: stream.declaration().meaning,
-            is_chosen: typed.contains_key(&format!("stream.{name}")),
-            modes: SyncMode::ALL
-                .map(|mode| Choice {
-                    value: mode.as_str().to_owned(),
-                    label: mode.words().to_owned(),
-                    is_chosen: mode.as_str() == chosen,
-                })
-                .into(),
-            hash: value(&format!("hash.{name}")),
-            drop: value(&format!("drop.{name}")),
-        }
-    };
     let known =
         ["name", "integration_id", "prefix", "since", "minutes", "expression", "table_limit"];
     let is_shown = |fault: &FieldFault| {
@@ -201,31 +173,21 @@ async fn form_page(
         known.contains(&field) || field.starts_with("destination.")
     };
     let told = faults.iter().filter(|fault| !is_shown(fault));
-    let chosen = value("integration_id");
-    let integrations = web.store.integrations(None, None, SHOWN).await?.into_iter();
-    let integrations = integrations.map(|integration| Choice {
-        is_chosen: integration.id.as_str() == chosen,
-        label: match integration.is_source {
-            true => format!("{} (source)", integration.name),
-            false => integration.name,
-        },
-        value: integration.id.into(),
-    });
     Ok(FormPage {
         frame: Frame::new(operator, SECTION, "Add a connection"),
         told: told.map(|fault| format!("{}: {}", fault.pointer, fault.detail)).collect(),
         faults: Faults(faults),
         destinations: DESTINATIONS,
         kind,
-        integrations: integrations.collect(),
+        integrations: integrations(web, &value("integration_id")).await?,
         name: value("name"),
         fields: kind.fields.iter().map(field).collect(),
-        streams: Stream::all().map(stream).collect(),
-        schedules: choices("schedule", &SCHEDULES),
+        streams: Stream::all().map(|stream| stream_fields(typed, stream)).collect(),
+        schedules: choices(typed, "schedule", &SCHEDULES),
         minutes: typed.get("minutes").cloned().unwrap_or_else(|| "60".to_owned()),
         expression: value("expression"),
-        namespaces: choices("namespace", &NAMESPACES),
-        schema_changes: choices("schema_changes", &SCHEMA_CHANGES),
+        namespaces: choices(typed, "namespace", &NAMESPACES),
+        schema_changes: choices(typed, "schema_changes", &SCHEMA_CHANGES),
         prefix: value("prefix"),
         since: value("since"),
         table_limit: typed
@@ -234,6 +196,50 @@ async fn form_page(
             .unwrap_or_else(|| model::USUAL_TABLE_LIMIT.to_string()),
         real_time: typed.contains_key("real_time_balances"),
     })
+}
+
+fn choices(typed: &Typed, name: &str, all: &[(&str, &str)]) -> Vec<Choice> {
+    let chosen = typed.get(name).map_or(all[0].0, String::as_str);
+    let choice = |(value, label): &(&str, &str)| Choice {
+        value: (*value).to_owned(),
+        label: (*label).to_owned(),
+        is_chosen: *value == chosen,
+    };
+    all.iter().map(choice).collect()
+}
+
+fn stream_fields(typed: &Typed, stream: Stream) -> StreamFields {
+    let name = stream.as_str();
+    let value = |what: &str| typed.get(&format!("{what}.{name}")).cloned();
+    let usual = StreamChoice::of(stream).mode.as_str();
+    let chosen = value("mode").unwrap_or_else(|| usual.to_owned());
+    let mode = |mode: SyncMode| Choice {
+        value: mode.as_str().to_owned(),
+        label: mode.words().to_owned(),
+        is_chosen: mode.as_str() == chosen,
+    };
+    StreamFields {
+        name,
+        meaning: stream.declaration().meaning,
+        is_chosen: value("stream").is_some(),
+        modes: SyncMode::ALL.map(mode).into(),
+        hash: value("hash").unwrap_or_default(),
+        drop: value("drop").unwrap_or_default(),
+    }
+}
+
+/// What can be read from.
+async fn integrations(web: &Web, chosen: &str) -> Result<Vec<Choice>, Problem> {
+    let all = web.store.integrations(None, None, SHOWN).await?;
+    let choice = |integration: Integration| Choice {
+        is_chosen: integration.id.as_str() == chosen,
+        label: match integration.is_source {
+            true => format!("{} (source)", integration.name),
+            false => integration.name,
+        },
+        value: integration.id.into(),
+    };
+    Ok(all.into_iter().map(choice).collect())
 }
 
 const SCHEDULES: [(&str, &str); 4] = [
