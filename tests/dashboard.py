@@ -33,6 +33,7 @@ def main(set_up_url: str, emulator_url: str, folder: str) -> None:
         walk.set_up(set_up_url)
         walk.integrations(emulator_url)
         walk.sources(emulator_url)
+        walk.connections()
         walk.api_keys()
         walk.end_users()
         walk.item()
@@ -134,6 +135,33 @@ class Walk:
         self.picture("source")
         self.open("/sources")
         self.picture("sources")
+
+    def connections(self) -> None:
+        page = self.page
+        self.open("/connections")
+        self.picture("connections-empty")
+        page.click("text=Add a connection")
+        page.click("nav.kinds >> text=SQLite")
+        self.picture("connection-form")
+        page.fill("#name", "Nightly warehouse")
+        page.select_option("#integration_id", label="Balances for the warehouse (source)")
+        page.fill("#path", "../outside.db")
+        page.check("input[name='stream.accounts']")
+        page.click("button:text('Save & Test')")
+        page.wait_for_selector("text=without a leading slash")
+        assert page.input_value("#name") == "Nightly warehouse", "what was typed is not lost"
+        page.fill("#path", "warehouse.db")
+        page.click("button:text('Save & Test')")
+        page.wait_for_selector("h1:text-is('Nightly warehouse')")
+        page.wait_for_selector("text=can be written")
+        page.click("button:text-is('Run now')")
+        page.wait_for_selector("text=rows written")
+        page.click("button:text-is('Verify')")
+        page.wait_for_selector("text=Source and destination are equal.")
+        self.picture("connection")
+        self.open("/connections")
+        page.wait_for_selector("text=Nightly warehouse")
+        self.picture("connections")
 
     def api_keys(self) -> None:
         page = self.page

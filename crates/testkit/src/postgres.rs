@@ -27,11 +27,21 @@ impl Postgres {
             .expect("permissions");
         let data = server.data();
         server.run("initdb", &["-D", &data, "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8"]);
-        let socket = server.folder.path().display();
+        server.start_again();
+        server
+    }
+
+    /// Starts the server of this cluster.
+    pub fn start_again(&self) {
+        let socket = self.folder.path().display();
         let options = format!("-c listen_addresses='' -c unix_socket_directories='{socket}'");
         let log = format!("{socket}/log");
-        server.run("pg_ctl", &["-D", &data, "-o", &options, "-l", &log, "-w", "start"]);
-        server
+        self.run("pg_ctl", &["-D", &self.data(), "-o", &options, "-l", &log, "-w", "start"]);
+    }
+
+    /// Ends the server without warning; its data stay.
+    pub fn stop(&self) {
+        self.run("pg_ctl", &["-D", &self.data(), "-m", "immediate", "stop"]);
     }
 
     /// A URL of its one database.
@@ -62,7 +72,7 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        self.run("pg_ctl", &["-D", &self.data(), "-m", "immediate", "stop"]);
+        self.stop();
     }
 }
 

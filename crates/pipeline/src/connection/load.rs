@@ -29,6 +29,8 @@ const SHOW_EVERY_MILLIS: i64 = 1_000;
 pub(crate) struct Loader<'a> {
     pub(crate) store: &'a Store,
     pub(crate) integration: &'a Integration,
+    /// The last change that is written.
+    pub(crate) head: i64,
     pub(crate) destination: &'a mut dyn Destination,
     pub(crate) run: &'a mut Run,
     pub(crate) watch: Option<&'a Watch>,
@@ -65,7 +67,6 @@ impl Loader<'_> {
         known: Option<Mark>,
         refreshes: bool,
     ) -> Result<Mark, Failure> {
-        let head = self.store.feed_head().await?;
         let run = self.run.id.clone();
         let stream = plan.choice.stream;
         let counts = match known.as_ref().and_then(|mark| mark.run.clone()) {
@@ -83,10 +84,10 @@ impl Loader<'_> {
             counts,
         };
         match plan.choice.mode {
-            SyncMode::FullRefreshOverwrite => self.refresh(&mut flow, head).await?,
+            SyncMode::FullRefreshOverwrite => self.refresh(&mut flow).await?,
             SyncMode::IncrementalDeduplicated => {
                 if refreshes {
-                    self.refresh(&mut flow, head).await?;
+                    self.refresh(&mut flow).await?;
                 }
                 self.catch_up(&mut flow).await?;
             }
@@ -107,7 +108,7 @@ impl Loader<'_> {
     }
 
     /// Everything aside, then in the place of what readers see.
-    async fn refresh(&mut self, flow: &mut Flow<'_>, head: i64) -> Result<(), Failure> {
+    async fn refresh(&mut self, flow: &mut Flow<'_>) -> Result<(), Failure> {
         let generation = flow.plan.load.generation;
         let goes_on = flow.mark.reading.is_some()
             && flow.mark.generation == generation
@@ -117,7 +118,7 @@ impl Loader<'_> {
                 StreamRun { state: RunState::Running, ..StreamRun::new(flow.plan.choice.stream) };
             flow.mark = Mark {
                 generation,
-                seq: head,
+                seq: self.head,
                 reading: Some(Reading::default()),
                 previous_seq: flow.mark.seq,
                 run: None,
@@ -188,9 +189,9 @@ impl Loader<'_> {
         }
     }
 
-    /// What changed since the mark, up to the last change there is now.
+    /// What changed since the mark.
     async fn catch_up(&mut self, flow: &mut Flow<'_>) -> Result<(), Failure> {
-        let head = self.store.feed_head().await?;
+        let head = self.head;
         let (integration, stream) = (&self.integration.id, flow.plan.choice.stream);
         while flow.mark.seq < head {
             let range = (flow.mark.seq, head);

@@ -102,7 +102,7 @@ pub(crate) async fn run_connection(means: &Means<'_>, lease: &Lease) -> Result<(
         false => act(means, &connection, &mut run).await,
     };
     let now = store.ambient().now();
-    let next = next_due(&connection, now);
+    let next = next_due(&connection, &run, now);
     let failure = match result {
         Ok(outcome) => {
             run.log(now, outcome.clone());
@@ -161,8 +161,14 @@ async fn end(
     Ok(())
 }
 
-fn next_due(connection: &Connection, now: Timestamp) -> Timestamp {
-    connection.settings.schedule.next_after(now).unwrap_or(Timestamp::MAX)
+/// An interval counts from the beginning of a run; one that took longer is followed at once.
+fn next_due(connection: &Connection, run: &Run, now: Timestamp) -> Timestamp {
+    let schedule = &connection.settings.schedule;
+    let from = match schedule {
+        model::Schedule::Interval { .. } => run.body.started_at.unwrap_or(now),
+        _ => now,
+    };
+    schedule.next_after(from).map_or(Timestamp::MAX, |next| next.max(now))
 }
 
 /// Does it; what came of it in words.
@@ -183,6 +189,8 @@ async fn act(means: &Means<'_>, connection: &Connection, run: &mut Run) -> Resul
     if run.kind == RunKind::Load && run.body.cause != "change" {
         pull(store, connection, &integration, run).await?;
     }
+    // Read before the end users: whoever comes later has no change up to here, so none is passed over.
+    let head = store.feed_head().await?;
     let end_users = store.end_user_ids(&integration.id).await?;
     let names = Names { integration: &integration.name, end_users: &end_users };
     let progress = store.stream_progress(&connection.id).await?;
@@ -193,7 +201,8 @@ async fn act(means: &Means<'_>, connection: &Connection, run: &mut Run) -> Resul
         RunKind::Load | RunKind::Check => {
             let known = marks(destination, &mut plans, &progress).await?;
             make_ready(connection, destination, &mut plans, run, store.ambient().now()).await?;
-            load(means, connection, &integration, destination, &plans, known, run).await
+            let ends = Ends { connection, integration: &integration, head };
+            load(means, &ends, destination, &plans, known, run).await
         }
         RunKind::Verify => compare(store, connection, &integration, destination, &plans, run).await,
         RunKind::Reset => {
@@ -375,10 +384,16 @@ async fn make_ready(
     }
 }
 
+/// What is loaded: whose, and up to which change.
+struct Ends<'a> {
+    connection: &'a Connection,
+    integration: &'a Integration,
+    head: i64,
+}
+
 async fn load(
     means: &Means<'_>,
-    connection: &Connection,
-    integration: &Integration,
+    ends: &Ends<'_>,
     destination: &mut dyn Destination,
     plans: &[StreamPlan],
     mut known: HashMap<Stream, Mark>,
@@ -390,11 +405,12 @@ async fn load(
     }
     let mut loader = Loader {
         store: means.store,
-        integration,
+        integration: ends.integration,
+        head: ends.head,
         destination,
         run,
         watch: means.watch,
-        since: connection.settings.since,
+        since: ends.connection.settings.since,
         shown_at: Timestamp::UNIX_EPOCH,
     };
     let mut reached = Vec::new();
@@ -419,7 +435,7 @@ async fn load(
             _ => {
                 let stream = plan.choice.stream.as_str();
                 let said = format!("it did not acknowledge all of {stream}");
-                return Err(DestinationError::passing(&connection.place, said).into());
+                return Err(DestinationError::passing(&ends.connection.place, said).into());
             }
         }
     }

@@ -307,3 +307,23 @@ async fn a_load_that_is_killed_goes_on_where_it_stood() {
         assert_eq!(verified["state"], "succeeded", "{verified}");
     }
 }
+
+/// A destination that is away costs time and nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_stops_is_written_on_when_it_is_back() {
+    let scene = Scene::make(&["user_good"]).await;
+    let server = testkit::Postgres::start();
+    let destination = format!("type = \"postgres\"\nurl = {:?}\nschema = \"bank\"", server.url());
+    let config = scene.config("postgres", &destination, "streams = [\"transactions\"]");
+    assert_eq!(sync(&config, &[])["state"], "succeeded");
+    scene.bank.advance(10).await;
+    server.stop();
+    let failed = sync(&config, &["--tries", "1"]);
+    assert_eq!(failed["state"], "failed");
+    let said = failed["run"]["outcome"].as_str().unwrap();
+    assert!(said.contains("postgres") && said.contains("goes on from its last mark"), "{said}");
+    server.start_again();
+    assert_eq!(sync(&config, &[])["state"], "succeeded");
+    let verified = sync(&config, &["--verify"]);
+    assert_eq!(verified["state"], "succeeded", "{verified}");
+}
