@@ -38,10 +38,10 @@ pub struct JetStream {
     name: String,
     place: String,
     connected: Option<(Context, Stream)>,
-    /// The last mark of each load, from which the names of its messages are made.
-    marks: HashMap<String, String>,
-    /// Messages behind the last mark that are there already.
-    there: HashSet<String>,
+    /// Where the last mark of each load stands, from which the names of its messages are made.
+    marks: HashMap<String, u64>,
+    /// Messages of each load behind its last mark that are there already.
+    there: HashMap<String, HashSet<String>>,
 }
 
 impl JetStream {
@@ -52,7 +52,7 @@ impl JetStream {
             return Err(DestinationError::settings(place, "it is no NATS server", "Name its url"));
         };
         let name = plain_name(stream);
-        let (marks, there) = (HashMap::new(), HashSet::new());
+        let (marks, there) = (HashMap::new(), HashMap::new());
         Ok(Self { url: url.clone(), name, place, connected: None, marks, there })
     }
 
@@ -102,14 +102,14 @@ impl JetStream {
         format!("{}._marks.{}", self.name, plain_name(load))
     }
 
-    /// The last mark of a load, and its place in the stream.
+    /// The last mark of a load, and its place in the stream. An empty one was left when it was cleared.
     async fn last_mark(&mut self, load: &str) -> Result<Option<(String, u64)>, DestinationError> {
         let subject = self.marks_subject(load);
         let (_, stream) = self.connected().await?;
         match stream.get_last_raw_message_by_subject(&subject).await {
             Ok(message) => {
                 let text = String::from_utf8_lossy(&message.payload).into_owned();
-                Ok((!text.is_empty()).then_some((text, message.sequence)))
+                Ok(Some((text, message.sequence)))
             }
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(self.failed(&error)),
@@ -138,7 +138,7 @@ impl JetStream {
                 Some(headers.get(name)?.as_str().to_owned())
             };
             if header(LOAD).as_deref() == Some(load) {
-                self.there.extend(header(MESSAGE_ID));
+                self.there.entry(load.to_owned()).or_default().extend(header(MESSAGE_ID));
             }
             let at = message.info().map_err(|error| self.failed(&error))?.stream_sequence;
             if at >= last {
@@ -148,16 +148,16 @@ impl JetStream {
         Ok(())
     }
 
-    /// Publishes messages and waits until the server has all of them.
+    /// Publishes messages and waits until the server has all of them; gives the place of the last.
     async fn publish(
         &mut self,
         load: &str,
         messages: Vec<(String, String, String)>,
-    ) -> Result<(), DestinationError> {
+    ) -> Result<u64, DestinationError> {
         let (context, _) = self.connected().await?;
-        let mut waiting = Vec::with_capacity(IN_FLIGHT);
+        let (mut waiting, mut last) = (Vec::with_capacity(IN_FLIGHT), 0);
         for (subject, id, text) in messages {
-            if self.there.contains(&id) {
+            if self.there.get(load).is_some_and(|there| there.contains(&id)) {
                 continue;
             }
             let mut headers = HeaderMap::new();
@@ -172,27 +172,35 @@ impl JetStream {
             }
         }
         for sent in waiting {
-            sent.await.map_err(|error| self.failed(&error))?;
+            last = sent.await.map_err(|error| self.failed(&error))?.sequence;
         }
-        Ok(())
+        Ok(last)
+    }
+
+    /// What the names of a load's next messages begin with: they follow its last mark.
+    async fn behind(&mut self, load: &str) -> Result<String, DestinationError> {
+        let sequence = match self.marks.get(load) {
+            Some(sequence) => *sequence,
+            None => self.last_mark(load).await?.map_or(0, |(_, sequence)| sequence),
+        };
+        self.marks.insert(load.to_owned(), sequence);
+        Ok(format!("{load}:{sequence}"))
     }
 
     async fn set_mark(&mut self, load: &str, mark: &str) -> Result<(), DestinationError> {
-        let before = self.marks.get(load).map_or("", String::as_str);
-        let id = format!("{load}:{:x}:mark:{:x}", fingerprint(before), fingerprint(mark));
+        let id = format!("{}:mark:{:x}", self.behind(load).await?, fingerprint(mark));
         let subject = self.marks_subject(load);
-        self.publish(load, vec![(subject, id, mark.to_owned())]).await?;
-        self.marks.insert(load.to_owned(), mark.to_owned());
-        self.there.clear();
+        let sequence = self.publish(load, vec![(subject, id, mark.to_owned())]).await?;
+        self.marks.insert(load.to_owned(), sequence);
+        self.there.remove(load);
         Ok(())
     }
 
     async fn tell(&mut self, load: &Load, kind: &str) -> Result<(), DestinationError> {
-        let before = self.marks.get(&load.id).map_or("", String::as_str);
-        let id = format!("{}:{:x}:{kind}:{}", load.id, fingerprint(before), load.generation);
+        let id = format!("{}:{kind}:{}", self.behind(&load.id).await?, load.generation);
         let text = json!({ "kind": kind, "stream": load.stream, "generation": load.generation });
         let subject = format!("{}._refreshes.{}", self.name, plain_name(&load.stream));
-        self.publish(&load.id, vec![(subject, id, text.to_string())]).await
+        self.publish(&load.id, vec![(subject, id, text.to_string())]).await.map(|_| ())
     }
 }
 
@@ -211,15 +219,13 @@ impl Destination for JetStream {
             let mark = self.last_mark(&load.id).await?;
             let sequence = mark.as_ref().map_or(0, |(_, sequence)| *sequence);
             self.look_behind(&load.id, sequence).await?;
-            if let Some((mark, _)) = mark {
-                self.marks.insert(load.id.clone(), mark);
-            }
+            self.marks.insert(load.id.clone(), sequence);
         }
         Ok(Vec::new())
     }
 
     async fn mark(&mut self, load: &str) -> Result<Option<String>, DestinationError> {
-        Ok(self.last_mark(load).await?.map(|(mark, _)| mark))
+        Ok(self.last_mark(load).await?.map(|(mark, _)| mark).filter(|mark| !mark.is_empty()))
     }
 
     async fn begin_aside(&mut self, load: &Load, mark: &str) -> Result<(), DestinationError> {
@@ -233,12 +239,12 @@ impl Destination for JetStream {
 
     async fn write(&mut self, batch: Batch<'_>) -> Result<(), DestinationError> {
         let load = batch.load;
-        let before = fingerprint(self.marks.get(&load.id).map_or("", String::as_str));
-        let messages = messages_of(&batch).enumerate().map(|(number, message)| {
+        let behind = self.behind(&load.id).await?;
+        let messages = messages_of(&batch).map(|message| {
             let table: Vec<String> = message.table.split('.').map(plain_name).collect();
             let subject = format!("{}.{}", self.name, table.join("."));
-            // What is sent again has the same content behind the same mark.
-            let id = format!("{}:{before:x}:{number}:{:x}", load.id, fingerprint(&message.key));
+            // What is sent again says the same behind the same mark; what says something else is new.
+            let id = format!("{behind}:{:x}", message.fingerprint);
             (subject, id, message.text)
         });
         let messages: Vec<_> = messages.collect();

@@ -383,8 +383,9 @@ impl Destination for Files {
             self.place.copy(&self.file(table), &self.previous(table)).await?;
             self.place.put(&self.file(table), path).await?;
         }
-        let kept = self.kept(&load.id).await?;
-        self.keep(&load.id, &Kept { mark: Some(mark.to_owned()), ..kept }).await
+        // Files that were appended once, under another mode, are of the past.
+        self.forget_files(load, 0).await?;
+        self.keep(&load.id, &Kept { mark: Some(mark.to_owned()), file: 0 }).await
     }
 
     async fn roll_back(&mut self, load: &Load, mark: &str) -> Result<bool, DestinationError> {

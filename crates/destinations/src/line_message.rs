@@ -8,6 +8,24 @@ use serde_json::value::RawValue;
 use crate::destination::{Batch, Load, Mode, Part};
 use crate::table::Row;
 
+/// The column that is different whenever a row is written.
+const WRITTEN_AT: &str = "_selvedge_synced_at";
+
+/// FNV-1a: the same on every machine, and enough to tell rows of one batch apart.
+struct Fingerprint(u64);
+
+impl Fingerprint {
+    fn new() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+
+    fn take(&mut self, text: &str) {
+        for byte in text.bytes().chain([0x1f]) {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct Line<'a> {
     kind: &'static str,
@@ -27,6 +45,8 @@ pub struct LineMessage {
     pub key: String,
     /// The line, without its end.
     pub text: String,
+    /// A number made of what it says, but for the time of writing: the same whenever it is said again.
+    pub fingerprint: u64,
 }
 
 /// Every change of a batch.
@@ -67,7 +87,15 @@ fn message(load: &Load, part: &Part, row: &Row, kind: &'static str) -> LineMessa
         true => String::new(),
         false => table.json_key(row).get().to_owned(),
     };
+    let mut fingerprint = Fingerprint::new();
+    fingerprint.take(kind);
+    fingerprint.take(&table.to_string());
+    for (column, cell) in table.columns.iter().zip(row) {
+        if column.name != WRITTEN_AT {
+            fingerprint.take(cell.as_deref().unwrap_or("\u{0}"));
+        }
+    }
     let text =
         serde_json::to_string(&line).expect("texts, numbers and JSON can be written as JSON");
-    LineMessage { table: table.to_string(), key, text }
+    LineMessage { table: table.to_string(), key, text, fingerprint: fingerprint.0 }
 }

@@ -47,6 +47,7 @@ impl Postgres {
                 ORDER BY 1, 2, a.attnum",
             schema: Some(schema.to_owned()),
             name_limit: NAME_LIMIT,
+            has_keys: true,
             as_text: |_, column| format!("{column}::text"),
         };
         let options = options.application_name("selvedge").disable_statement_logging();

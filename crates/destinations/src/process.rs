@@ -3,7 +3,7 @@
 //!
 //! Guarantee: at least once, by the child's own promise: what it echoed is durable there.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io::Write as _;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -29,6 +29,8 @@ const CHECKING: Duration = Duration::from_secs(120);
 /// Lines of the child's complaints that are kept for the error.
 const COMPLAINTS: usize = 5;
 const COMPLAINT_CHARS: usize = 300;
+/// Shorter texts in a child's settings are no secrets, and would take holes into every word.
+const SECRET_CHARS: usize = 5;
 
 /// Another program.
 pub struct Process {
@@ -51,11 +53,17 @@ struct Running {
     _files: TempDir,
 }
 
+/// A mark that was sent, and the states that have to come back for it.
+struct Sent {
+    mark: String,
+    waiting: BTreeSet<u64>,
+}
+
 /// What the child said.
 #[derive(Default)]
 struct Heard {
-    /// Marks that were sent, by number, until they are echoed.
-    sent: Vec<(u64, String, String)>,
+    /// Marks of each load that were sent, in their order, until all their states are echoed.
+    sent: HashMap<String, VecDeque<Sent>>,
     /// The last echoed mark of each load.
     marks: HashMap<String, String>,
     complaints: Vec<String>,
@@ -143,7 +151,7 @@ impl Process {
     /// What the child said, when it went wrong.
     fn complaint(&self, what: &str) -> DestinationError {
         let complaints = self.heard.lock().map(|heard| heard.complaints.join(" | "));
-        let complaints = complaints.unwrap_or_default();
+        let complaints = self.without_secrets(complaints.unwrap_or_default());
         let said = match complaints.is_empty() {
             true => what.to_owned(),
             false => format!("{what}: {complaints}"),
@@ -151,15 +159,26 @@ impl Process {
         DestinationError::passing(&self.place, said)
     }
 
+    /// A child that complains may quote its settings; none of their texts is repeated.
+    fn without_secrets(&self, complaint: String) -> String {
+        let settings: Value =
+            serde_json::from_str(self.config.expose_secret()).unwrap_or(Value::Null);
+        let mut texts = Vec::new();
+        texts_of(&settings, &mut texts);
+        texts.iter().fold(complaint, |told, text| told.replace(text.as_str(), "…"))
+    }
+
     async fn send(&mut self, lines: &str) -> Result<(), DestinationError> {
         let Some(running) = &mut self.running else {
             return Err(DestinationError::passing(&self.place, "the program does not run"));
         };
-        let mut sent = running.input.write_all(lines.as_bytes()).await;
-        if sent.is_ok() {
-            sent = running.input.flush().await;
-        }
-        if sent.is_err() {
+        let input = &mut running.input;
+        let write = async {
+            input.write_all(lines.as_bytes()).await?;
+            input.flush().await
+        };
+        let sent = tokio::time::timeout(ENDING, write).await;
+        if !matches!(sent, Ok(Ok(()))) {
             // It ended; what it said last tells why.
             let ended = self.end().await;
             return Err(ended.err().unwrap_or_else(|| self.complaint("it stopped reading")));
@@ -174,6 +193,10 @@ impl Process {
         let _gone = running.input.shutdown().await;
         drop(running.input);
         let waited = tokio::time::timeout(ENDING, running.child.wait()).await;
+        if waited.is_err() {
+            // Its readers end when it does.
+            let _killed = running.child.kill().await;
+        }
         for reader in running.readers {
             let _ended = reader.await;
         }
@@ -184,27 +207,35 @@ impl Process {
         }
     }
 
-    /// A message that has to come back, and its number.
-    fn state(&self, load: &str, mark: &str, descriptor: &Value, count: usize) -> String {
-        let number = self.heard.lock().map_or(0, |mut heard| {
+    /// A mark as one state for each table: it counts when all of them come back, because a child may
+    /// write its tables apart from each other.
+    fn states(&self, load: &Load, mark: &str, tables: &[(&Table, usize)]) -> String {
+        let mut lines = String::new();
+        let Ok(mut heard) = self.heard.lock() else { return lines };
+        let mut waiting = BTreeSet::new();
+        for (table, count) in tables {
             heard.last += 1;
-            let number = heard.last;
-            heard.sent.push((number, load.to_owned(), mark.to_owned()));
-            number
-        });
-        let value = json!({ "selvedge": number, "load": load, "mark": mark });
-        let message = match self.protocol {
-            Protocol::Singer => json!({ "type": "STATE", "value": value }),
-            Protocol::Airbyte => json!({
-                "type": "STATE",
-                "state": {
-                    "type": "STREAM",
-                    "stream": { "stream_descriptor": descriptor, "stream_state": value },
-                    "sourceStats": { "recordCount": f64::from(u32::try_from(count).unwrap_or(u32::MAX)) },
-                },
-            }),
-        };
-        format!("{message}\n")
+            waiting.insert(heard.last);
+            let value = json!({ "selvedge": heard.last, "load": load.id });
+            let count = f64::from(u32::try_from(*count).unwrap_or(u32::MAX));
+            let message = match self.protocol {
+                Protocol::Singer => json!({ "type": "STATE", "value": value }),
+                Protocol::Airbyte => json!({
+                    "type": "STATE",
+                    "state": {
+                        "type": "STREAM",
+                        "stream": {
+                            "stream_descriptor": descriptor(table), "stream_state": value,
+                        },
+                        "sourceStats": { "recordCount": count },
+                    },
+                }),
+            };
+            lines.push_str(&format!("{message}\n"));
+        }
+        let sent = heard.sent.entry(load.id.clone()).or_default();
+        sent.push_back(Sent { mark: mark.to_owned(), waiting });
+        lines
     }
 
     fn record(&self, load: &Load, table: &Table, row: &Row, is_gone: bool) -> String {
@@ -255,15 +286,22 @@ impl Heard {
         }
     }
 
-    /// A Singer target echoes the last state that holds; an Airbyte destination each one of a stream.
+    /// A Singer target echoes the last state that holds, an Airbyte destination each one of a stream. A
+    /// mark counts when its states and those of the marks before it came back.
     fn echoed(&mut self, protocol: Protocol, number: u64) {
-        let load = self.sent.iter().find(|(sent, ..)| *sent == number).map(|sent| sent.1.clone());
-        let (echoed, waiting) = std::mem::take(&mut self.sent).into_iter().partition(|sent| {
-            sent.0 <= number && (protocol == Protocol::Singer || Some(&sent.1) == load.as_ref())
-        });
-        self.sent = waiting;
-        let echoed: Vec<(u64, String, String)> = echoed;
-        self.marks.extend(echoed.into_iter().map(|(_, load, mark)| (load, mark)));
+        for (load, sent) in &mut self.sent {
+            for mark in sent.iter_mut() {
+                match protocol {
+                    Protocol::Singer => mark.waiting.retain(|waiting| *waiting > number),
+                    Protocol::Airbyte => drop(mark.waiting.remove(&number)),
+                }
+            }
+            while sent.front().is_some_and(|mark| mark.waiting.is_empty()) {
+                if let Some(Sent { mark, .. }) = sent.pop_front() {
+                    self.marks.insert(load.clone(), mark);
+                }
+            }
+        }
     }
 
     fn complain(&mut self, line: &str) {
@@ -296,6 +334,9 @@ impl Destination for Process {
         let mut child = self.spawn(self.program(&["check"], &files).stdin(Stdio::null()))?;
         let readers = self.listen(&mut child);
         let ended = tokio::time::timeout(CHECKING, child.wait()).await;
+        if ended.is_err() {
+            let _killed = child.kill().await;
+        }
         for reader in readers {
             let _ended = reader.await;
         }
@@ -367,17 +408,19 @@ impl Destination for Process {
             for row in &part.gone {
                 lines.push_str(&self.record(load, &part.table, row, true));
             }
-            if !batch.aside {
-                let count = part.rows.len() + part.gone.len();
-                lines += &self.state(&load.id, &batch.mark, &descriptor(&part.table), count);
-            }
             self.send(&lines).await?;
         }
-        if batch.parts.is_empty() {
-            let lines = self.final_state(load, &batch.mark);
-            self.send(&lines).await?;
+        if batch.aside {
+            return Ok(());
         }
-        Ok(())
+        let counts =
+            batch.parts.iter().map(|part| (part.table.as_ref(), part.rows.len() + part.gone.len()));
+        let mut tables: Vec<(&Table, usize)> = counts.collect();
+        if tables.is_empty() {
+            tables.extend(load.tables.first().map(|table| (table.as_ref(), 0)));
+        }
+        let lines = self.states(load, &batch.mark, &tables);
+        self.send(&lines).await
     }
 
     async fn settle(&mut self, load: &Load) -> Result<(), DestinationError> {
@@ -397,7 +440,9 @@ impl Destination for Process {
                 lines.push_str(&format!("{activate}\n"));
             }
         }
-        lines += &self.final_state(load, mark);
+        let tables: Vec<(&Table, usize)> =
+            load.tables.iter().map(|table| (table.as_ref(), 0)).collect();
+        lines += &self.states(load, mark, &tables);
         self.send(&lines).await?;
         self.complete(load).await
     }
@@ -424,12 +469,6 @@ impl Process {
         format!("{message}\n")
     }
 
-    fn final_state(&self, load: &Load, mark: &str) -> String {
-        load.tables
-            .last()
-            .map_or(String::new(), |table| self.state(&load.id, mark, &descriptor(table), 0))
-    }
-
     /// Tells the child once that a load's streams are complete.
     async fn complete(&mut self, load: &Load) -> Result<(), DestinationError> {
         if self.protocol == Protocol::Singer {
@@ -446,6 +485,16 @@ impl Process {
         }
         let lines: String = news.iter().map(|table| self.status(table, "COMPLETE")).collect();
         self.send(&lines).await
+    }
+}
+
+/// Every text in settings that is long enough to be a secret.
+fn texts_of(value: &Value, texts: &mut Vec<String>) {
+    match value {
+        Value::String(text) if text.len() >= SECRET_CHARS => texts.push(text.clone()),
+        Value::Array(list) => list.iter().for_each(|value| texts_of(value, texts)),
+        Value::Object(members) => members.values().for_each(|value| texts_of(value, texts)),
+        _ => {}
     }
 }
 

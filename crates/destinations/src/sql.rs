@@ -38,6 +38,9 @@ pub struct Dialect {
     pub schema: Option<String>,
     /// Longest name, in bytes.
     pub name_limit: usize,
+    /// Whether tables have primary keys; an engine that holds their index in memory does without, and
+    /// rows are deleted before they are inserted.
+    pub has_keys: bool,
     /// An expression that reads a column as text.
     pub as_text: fn(FieldKind, &str) -> String,
 }
@@ -175,7 +178,15 @@ impl<E: Engine> Database<E> {
         if !part.rows.is_empty() {
             let stage = self.stage(&table.columns).await?;
             self.engine.insert(&stage, &table.columns, &part.rows).await?;
-            self.run(&merge_text(name, &stage, table)).await?;
+            if self.engine.dialect().has_keys {
+                self.run(&merge_text(name, &stage, table)).await?;
+            } else {
+                let (key, list) = (keys_of(table), list_of(&table.columns));
+                let known = format!("WHERE ({key}) IN (SELECT {key} FROM {stage})");
+                self.run(&format!("DELETE FROM {name} {known}")).await?;
+                let all = format!("SELECT {list} FROM {stage}");
+                self.run(&format!("INSERT INTO {name} ({list}) {all}")).await?;
+            }
             self.run(&format!("DELETE FROM {stage}")).await?;
         }
         if !part.gone.is_empty() {
@@ -475,9 +486,8 @@ impl Names {
 
     fn create(&self, name: &str, table: &Table, mode: Mode) -> String {
         let mut parts: Vec<String> = table.columns.iter().map(|c| self.column(c)).collect();
-        if mode == Mode::Merge {
-            let key: Vec<String> = table.key_names().into_iter().map(quoted).collect();
-            parts.push(format!("PRIMARY KEY ({})", key.join(", ")));
+        if mode == Mode::Merge && self.dialect.has_keys {
+            parts.push(format!("PRIMARY KEY ({})", keys_of(table)));
         }
         format!("CREATE TABLE {name} ({})", parts.join(", "))
     }
@@ -490,7 +500,6 @@ impl Names {
 
 fn merge_text(name: &str, stage: &str, table: &Table) -> String {
     let list = list_of(&table.columns);
-    let key: Vec<String> = table.key_names().into_iter().map(quoted).collect();
     let others = table.columns.iter().enumerate();
     let others = others.filter(|(place, _)| !table.key.contains(place));
     let set: Vec<String> =
@@ -503,8 +512,12 @@ fn merge_text(name: &str, stage: &str, table: &Table) -> String {
     format!(
         "INSERT INTO {name} ({list}) SELECT {list} FROM {stage} WHERE true \
          ON CONFLICT ({}) DO {action}",
-        key.join(", ")
+        keys_of(table)
     )
+}
+
+fn keys_of(table: &Table) -> String {
+    table.key_names().into_iter().map(quoted).collect::<Vec<_>>().join(", ")
 }
 
 fn list_of(columns: &[Column]) -> String {

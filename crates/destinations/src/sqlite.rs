@@ -38,6 +38,7 @@ impl Sqlite {
                 JOIN pragma_table_info(m.name) p WHERE m.type = 'table'",
             schema: None,
             name_limit: NAME_LIMIT,
+            has_keys: true,
             as_text: |_, column| format!("CAST({column} AS TEXT)"),
         };
         Self { path, connection: None, dialect }

@@ -45,6 +45,7 @@ impl DuckDb {
                 FROM information_schema.columns WHERE table_catalog = current_database()",
             schema: Some(schema.to_owned()),
             name_limit: NAME_LIMIT,
+            has_keys: false,
             as_text: |_, column| format!("CAST({column} AS VARCHAR)"),
         };
         let library = library.map(str::to_owned);
@@ -89,8 +90,10 @@ impl DuckDb {
             let connection = database.new_connection().map_err(|error| self.worded(&error))?;
             self.connection = Some(connection);
             // An increment of memory for every thread is not worth its speed here.
-            let settings =
-                format!("SET memory_limit = '{MEMORY}'; SET threads = 2; SET TimeZone = 'UTC'");
+            let settings = format!(
+                "SET memory_limit = '{MEMORY}'; SET threads = 1; SET preserve_insertion_order = false; \
+                 SET TimeZone = 'UTC'"
+            );
             for setting in settings.split("; ") {
                 self.run(setting)?;
             }
@@ -194,11 +197,6 @@ fn told(error: adbc_core::error::Error) -> DestinationError {
     if said.contains("does not have a column") || said.contains("does not exist") {
         let fix = "Somebody changed the table; undo that, or reset the stream";
         return DestinationError::drift("", said, fix);
-    }
-    if said.contains("not referenced by unique/primary key") || said.contains("There are no UNIQUE")
-    {
-        let said = "the table has lost its primary key";
-        return DestinationError::drift("", said, "Reset the stream to make the table anew");
     }
     DestinationError::passing("", said)
 }

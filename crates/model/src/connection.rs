@@ -454,12 +454,29 @@ pub struct LocalDestinations {
     pub folder: Option<PathBuf>,
     /// Whether other programs may be started.
     pub processes: bool,
+    /// DuckDB's library, for those who may not name one.
+    pub duckdb_library: Option<String>,
 }
+
+/// Schemes of buckets.
+const BUCKETS: [&str; 7] = ["s3", "s3a", "gs", "az", "azure", "abfs", "abfss"];
+/// What may be said to Kafka's client by whoever may not use all of the machine: others name files and
+/// programs.
+const KAFKA_OPTIONS: [&str; 8] = [
+    "security.protocol",
+    "sasl.mechanism",
+    "sasl.mechanisms",
+    "sasl.username",
+    "sasl.password",
+    "ssl.ca.pem",
+    "compression.type",
+    "linger.ms",
+];
 
 impl LocalDestinations {
     /// Everything, for whoever runs the program by hand.
     pub fn all() -> Self {
-        Self { folder: None, processes: true }
+        Self { folder: None, processes: true, duckdb_library: None }
     }
 
     /// Where a file or folder really is, or why it may not be written.
@@ -483,6 +500,28 @@ impl LocalDestinations {
             let why = "other programs are only started by a server with --process-destinations";
             return Some(("type", why.to_owned()));
         }
+        if let Some(scheme) = settings.scheme()
+            && !BUCKETS.contains(&scheme)
+        {
+            let why = format!("must be a folder, or a bucket with one of {}", BUCKETS.join(", "));
+            return Some(("path", why));
+        }
+        if self.folder.is_some() {
+            match settings {
+                DestinationSettings::Duckdb { library: Some(_), .. } => {
+                    let why = "the server is told where the library is, with --duckdb-library";
+                    return Some(("library", why.to_owned()));
+                }
+                DestinationSettings::Kafka { options, .. } => {
+                    let unknown = options.keys().find(|o| !KAFKA_OPTIONS.contains(&o.as_str()));
+                    if let Some(unknown) = unknown {
+                        let known = KAFKA_OPTIONS.join(", ");
+                        return Some(("options", format!("{unknown} is not one of {known}")));
+                    }
+                }
+                _ => {}
+            }
+        }
         let path = settings.local_path()?;
         self.path(path).err().map(|why| ("path", why))
     }
@@ -495,6 +534,16 @@ impl DestinationSettings {
             Self::Sqlite { path } | Self::Duckdb { path, .. } => Some(path),
             Self::Parquet(files) | Self::Csv(files) | Self::Jsonl(files) | Self::Delta(files) => {
                 Some(files.path.as_str()).filter(|path| !path.contains("://"))
+            }
+            _ => None,
+        }
+    }
+
+    /// What stands before `://` in the path of files.
+    fn scheme(&self) -> Option<&str> {
+        match self {
+            Self::Parquet(files) | Self::Csv(files) | Self::Jsonl(files) | Self::Delta(files) => {
+                files.path.split_once("://").map(|(scheme, _)| scheme)
             }
             _ => None,
         }
@@ -531,7 +580,11 @@ impl fmt::Display for DestinationSettings {
                 write!(formatter, "{kind} {path}, schema {schema}")
             }
             Self::Parquet(files) | Self::Csv(files) | Self::Jsonl(files) | Self::Delta(files) => {
-                write!(formatter, "{kind} {}", files.path)
+                let path = match files.path.contains("://") {
+                    true => without_secrets(&SecretString::from(files.path.as_str())),
+                    false => files.path.clone(),
+                };
+                write!(formatter, "{kind} {path}")
             }
             Self::Nats { url, stream } => {
                 write!(formatter, "{kind} {}, stream {stream}", without_secrets(url))
@@ -539,7 +592,12 @@ impl fmt::Display for DestinationSettings {
             Self::Kafka { brokers, topic_prefix, .. } => {
                 write!(formatter, "{kind} {brokers}, topics {topic_prefix}.*")
             }
-            Self::Http { url, .. } => write!(formatter, "{kind} {}", without_secrets(url)),
+            Self::Http { url, .. } => {
+                // Receivers have tokens in their paths.
+                let url = url::Url::parse(url.expose_secret()).ok();
+                let host = url.as_ref().and_then(url::Url::host_str).unwrap_or("nowhere");
+                write!(formatter, "{kind} {host}")
+            }
             Self::Process { command, .. } => {
                 write!(formatter, "{kind} {}", command.first().map_or("", String::as_str))
             }

@@ -56,7 +56,8 @@ fn open(
         }
         DestinationSettings::Parquet(files) => parquet(files, local),
         DestinationSettings::Duckdb { path: file, library, schema } => {
-            duckdb(&path(file)?, library.as_deref(), schema)
+            let library = library.as_deref().or(local.duckdb_library.as_deref());
+            duckdb(&path(file)?, library, schema)
         }
         DestinationSettings::Delta(files) => delta(files, local),
         DestinationSettings::Nats { .. } => nats(settings),

@@ -44,13 +44,14 @@ declare! {
          WHERE connection = $1";
     NOTE_STREAM =
         "INSERT INTO connection_streams (connection, stream, generation, refresh_wanted, mark) \
-         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (connection, stream) DO UPDATE SET \
-            generation = excluded.generation, refresh_wanted = excluded.refresh_wanted, \
+         VALUES ($1, $2, $3, 0, $5) ON CONFLICT (connection, stream) DO UPDATE SET \
+            generation = excluded.generation, \
+            refresh_wanted = connection_streams.refresh_wanted - CAST($4 AS BIGINT), \
             mark = excluded.mark";
     WANT_REFRESH =
         "INSERT INTO connection_streams (connection, stream, generation, refresh_wanted, mark) \
          VALUES ($1, $2, 0, 1, NULL) ON CONFLICT (connection, stream) DO UPDATE SET \
-            refresh_wanted = 1";
+            refresh_wanted = connection_streams.refresh_wanted + 1";
     /// Those that wait for changes of an integration in the numbers given out last.
     POKE_ON_CHANGE =
         "INSERT INTO work (kind, subject, due_at, not_before, wanted_seq, claimed_seq, done_seq, \
@@ -124,8 +125,9 @@ pub struct StreamProgress {
     pub stream: Stream,
     /// Rises with every refresh.
     pub generation: i64,
-    /// Whether the next run builds its tables anew.
-    pub refresh_wanted: bool,
+    /// How often somebody wished that the next run builds its tables anew; when it is noted, how many
+    /// of those wishes are fulfilled.
+    pub refresh_wanted: i64,
     /// What the destination acknowledged last.
     pub mark: Option<String>,
 }
@@ -254,7 +256,8 @@ impl Store {
         self.data_key(integration).await?.ok_or(Error::corrupt("an integration"))
     }
 
-    /// Keeps a connection from running, with the reason; without one it may run again.
+    /// Keeps a connection from running, with the reason; without one it may run again, and does so at
+    /// once unless it only runs when asked.
     pub async fn pause_connection(
         &self,
         id: &ConnectionId,
@@ -266,7 +269,11 @@ impl Store {
                 Box::pin(async move {
                     let pause = sqlx::query(PAUSE).bind(id.clone()).bind(because.clone());
                     pause.execute(&mut *connection).await?;
-                    if because.is_none() {
+                    let get = sqlx::query(GET).bind(id.clone());
+                    let row = get.fetch_optional(&mut *connection).await?;
+                    let settings = row.as_ref().map(read).transpose()?.map(|row| row.settings);
+                    let by_itself = settings.is_some_and(|s| s.schedule != Schedule::Manual);
+                    if because.is_none() && by_itself {
                         work::poke(connection, WorkKind::Run, &id, now).await?;
                     }
                     Ok(())
@@ -294,7 +301,7 @@ impl Store {
             Ok(StreamProgress {
                 stream: Stream::from_name(&stream).ok_or(Error::corrupt("a stream"))?,
                 generation: row.try_get("generation")?,
-                refresh_wanted: row.try_get::<i64, _>("refresh_wanted")? != 0,
+                refresh_wanted: row.try_get("refresh_wanted")?,
                 mark: row.try_get("mark")?,
             })
         };
@@ -315,7 +322,7 @@ impl Store {
                         .bind(id)
                         .bind(progress.stream.as_str())
                         .bind(progress.generation)
-                        .bind(i64::from(progress.refresh_wanted))
+                        .bind(progress.refresh_wanted)
                         .bind(progress.mark)
                         .execute(connection)
                         .await?;

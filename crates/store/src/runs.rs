@@ -19,10 +19,11 @@ declare! {
     ADD =
         "INSERT INTO runs (id, connection, kind, state, cancelled, created_at, body) \
          VALUES ($1, $2, $3, $4, 0, $5, $6)";
-    /// One that a crash or a failure interrupted goes on first.
+    /// What a person asked for besides a load comes first, also while the connection is paused.
     NEXT =
         "SELECT id, connection, kind, state, cancelled, created_at, ended_at, body FROM runs \
-         WHERE connection = $1 AND ended_at IS NULL ORDER BY id LIMIT 1";
+         WHERE connection = $1 AND ended_at IS NULL \
+         ORDER BY CASE WHEN kind = 'load' THEN 1 ELSE 0 END, id LIMIT 1";
     GET =
         "SELECT id, connection, kind, state, cancelled, created_at, ended_at, body FROM runs \
          WHERE id = $1";
@@ -305,7 +306,10 @@ impl Store {
                         let forget = sqlx::query(FORGET_ONE).bind(run.id.to_string());
                         forget.execute(&mut *connection).await?;
                     }
-                    work::finish(connection, &lease, now, next_due).await
+                    let next = sqlx::query(NEXT).bind(run.connection.to_string());
+                    let waits = next.fetch_optional(&mut *connection).await?.is_some();
+                    let due = if waits { now } else { next_due };
+                    work::finish(connection, &lease, now, due).await
                 })
             })
             .await?;
@@ -338,11 +342,18 @@ impl Store {
     pub async fn cancel_run(&self, run: &Run) -> Result<(), Error> {
         let (id, subject, now) =
             (run.id.to_string(), run.connection.to_string(), self.ambient.now());
+        // One that is at work looks by itself; a poke would start another behind it.
+        let sleeps = run.state == RunState::Waiting;
         self.db
             .write(move |connection| {
                 Box::pin(async move {
                     sqlx::query(CANCEL).bind(id).execute(&mut *connection).await?;
-                    work::poke_by_person(connection, WorkKind::Run, &subject, now).await
+                    match sleeps {
+                        true => {
+                            work::poke_by_person(connection, WorkKind::Run, &subject, now).await
+                        }
+                        false => Ok(()),
+                    }
                 })
             })
             .await?;

@@ -77,7 +77,7 @@ impl Loader<'_> {
         let counts = StreamRun { state: RunState::Running, ..counts };
         let mut flow = Flow {
             plan,
-            mark: known.clone().unwrap_or_default(),
+            mark: Mark { shape: plan.shape.clone(), ..known.clone().unwrap_or_default() },
             handed: known,
             aside: false,
             parts: Parts::default(),
@@ -110,24 +110,33 @@ impl Loader<'_> {
     /// Everything aside, then in the place of what readers see.
     async fn refresh(&mut self, flow: &mut Flow<'_>) -> Result<(), Failure> {
         let generation = flow.plan.load.generation;
-        let goes_on = flow.mark.reading.is_some()
+        let tables = flow.plan.load.tables.len();
+        let goes_on = flow.mark.reading.as_ref().is_some_and(|reading| reading.tables == tables)
             && flow.mark.generation == generation
             && self.destination.resumes_aside();
         if !goes_on {
+            // Known here before anything is sent: a generation that was given up is never used again.
+            self.note_generation(flow.plan).await?;
             flow.counts =
                 StreamRun { state: RunState::Running, ..StreamRun::new(flow.plan.choice.stream) };
             flow.mark = Mark {
                 generation,
                 seq: self.head,
-                reading: Some(Reading::default()),
-                previous_seq: flow.mark.seq,
+                reading: Some(Reading { tables, ..Reading::default() }),
+                previous_seq: flow.plan.seen_now.0,
+                previous_shape: flow.plan.seen_now.1.clone(),
                 run: None,
+                shape: flow.plan.shape.clone(),
             };
             self.destination.begin_aside(&flow.plan.load, &flow.mark.text()).await?;
         }
         flow.aside = true;
-        self.everything(flow).await?;
-        self.write(flow, false).await?;
+        if !flow.mark.reading.as_ref().is_some_and(|reading| reading.whole) {
+            self.everything(flow).await?;
+            // A swap that is interrupted goes on as a swap.
+            flow.mark.reading = Some(Reading { tables, whole: true, ..Reading::default() });
+            self.write(flow, true).await?;
+        }
         flow.aside = false;
         flow.mark.reading = None;
         self.sign(flow);
@@ -179,6 +188,8 @@ impl Loader<'_> {
                 end_user: end_user.to_string(),
                 first: after.first.clone(),
                 second: after.second.clone(),
+                tables: flow.plan.load.tables.len(),
+                whole: false,
             });
             if flow.parts.len >= BATCH_ROWS {
                 self.write(flow, false).await?;
@@ -215,7 +226,7 @@ impl Loader<'_> {
         for record in page {
             // One that moved to before the beginning goes from where it was.
             let is_too_old = self.is_too_old(record);
-            if is_too_old && flow.plan.load.mode == Mode::Append {
+            if is_too_old && (flow.plan.load.mode == Mode::Append || record.seq == 0) {
                 continue;
             }
             flow.counts.read += 1;
@@ -230,7 +241,7 @@ impl Loader<'_> {
     /// Records from before the connection's beginning; what is gone is told all the same.
     fn is_too_old(&self, record: &Extracted) -> bool {
         let Some(since) = self.since else { return false };
-        if record.kind == ChangeKind::Removed || record.seq == 0 {
+        if record.kind == ChangeKind::Removed {
             return false;
         }
         #[derive(serde::Deserialize)]
@@ -265,7 +276,7 @@ impl Loader<'_> {
         if !self.destination.keeps_marks()
             && let Some(mark) = self.destination.mark(&load.id).await?
         {
-            self.acknowledge(flow.plan, &mark).await?;
+            self.acknowledge(flow.plan, &mark, 0).await?;
         }
         *self.run.stream(flow.plan.choice.stream) = flow.counts.clone();
         self.show(false).await
@@ -276,17 +287,28 @@ impl Loader<'_> {
         flow.mark.run = Some((self.run.id.clone(), flow.counts.clone()));
     }
 
-    /// Keeps a mark that the destination acknowledged.
+    /// Notes that a generation has begun, before the destination hears of it.
+    async fn note_generation(&mut self, plan: &StreamPlan) -> Result<(), Failure> {
+        let stream = plan.choice.stream;
+        let known = self.store.stream_progress(&self.run.connection).await?;
+        let mark = known.into_iter().find(|known| known.stream == stream).and_then(|k| k.mark);
+        let (generation, refresh_wanted) = (plan.load.generation, 0);
+        let progress = StreamProgress { stream, generation, refresh_wanted, mark };
+        Ok(self.store.note_stream_progress(&self.run.connection, progress).await?)
+    }
+
+    /// Keeps a mark that the destination acknowledged, and takes back the wishes it fulfils.
     pub(crate) async fn acknowledge(
         &mut self,
         plan: &StreamPlan,
         mark: &str,
+        fulfilled: i64,
     ) -> Result<(), Failure> {
         let generation = Mark::parse(mark).map_or(plan.load.generation, |mark| mark.generation);
         let progress = StreamProgress {
             stream: plan.choice.stream,
             generation,
-            refresh_wanted: false,
+            refresh_wanted: fulfilled,
             mark: Some(mark.to_owned()),
         };
         Ok(self.store.note_stream_progress(&self.run.connection, progress).await?)

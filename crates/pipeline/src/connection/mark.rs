@@ -14,9 +14,15 @@ pub(crate) struct Mark {
     /// Where the reading of everything stands, while it is under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reading: Option<Reading>,
+    /// What the tables look like: mode, columns, names, beginning. Another shape is built anew.
+    #[serde(default)]
+    pub(crate) shape: String,
     /// The last change that the generation before had.
     #[serde(default)]
     pub(crate) previous_seq: i64,
+    /// What the tables of the generation before looked like.
+    #[serde(default)]
+    pub(crate) previous_shape: String,
     /// What the run that set the mark had done by then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) run: Option<(RunId, StreamRun)>,
@@ -31,6 +37,10 @@ pub(crate) struct Reading {
     pub(crate) first: String,
     /// Which of those that stand there.
     pub(crate) second: String,
+    /// How many tables are built; with more end users the reading begins anew.
+    pub(crate) tables: usize,
+    /// Whether all is read, so that only the swap is left.
+    pub(crate) whole: bool,
 }
 
 impl Reading {
@@ -43,6 +53,15 @@ impl Mark {
     /// Reads a mark; one that nobody can read is none, so that everything is written anew.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
+    }
+
+    /// The last change, and the shape, of the tables that readers see now: while a refresh is under way,
+    /// those of before.
+    pub(crate) fn seen_now(&self) -> (i64, String) {
+        match self.reading {
+            Some(_) => (self.previous_seq, self.previous_shape.clone()),
+            None => (self.seq, self.shape.clone()),
+        }
     }
 
     pub(crate) fn text(&self) -> String {

@@ -35,6 +35,10 @@ const ONLY_LISTED: &str = "removed";
 pub(crate) struct StreamPlan {
     pub(crate) choice: StreamChoice,
     pub(crate) load: Load,
+    /// What its tables look like, as marks keep it.
+    pub(crate) shape: String,
+    /// The last change and the shape of the tables that are there.
+    pub(crate) seen_now: (i64, String),
     /// Where the cell of each column comes from.
     sources: Vec<Source>,
     /// Which table an end user's rows go to; none where there is only one table.
@@ -83,12 +87,14 @@ pub(crate) struct Placed {
     pub(crate) key: Vec<Cell>,
 }
 
-/// The plan of every stream that a connection has.
+/// The plan of every stream that a connection has. `receiver` names a destination that keeps no marks, so
+/// that another one gets everything.
 pub(crate) fn plans(
     connection: &Connection,
     progress: &[StreamProgress],
     names: &Names<'_>,
     hash_key: &[u8],
+    receiver: &str,
 ) -> Vec<StreamPlan> {
     let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, hash_key);
     let plan = |choice: &StreamChoice| {
@@ -109,7 +115,15 @@ pub(crate) fn plans(
             let key = places.map(|(place, _)| place).collect();
             Arc::new(Table { namespace, name: table_name.clone(), columns, key })
         };
+        let settings = &connection.settings;
+        let looks = format!(
+            "{choice:?} {:?} {:?} {:?} {:?} {receiver}",
+            settings.prefix, settings.namespace, settings.compat, settings.since
+        );
+        let shape = hex(&key, &looks)[..32].to_owned();
         StreamPlan {
+            shape,
+            seen_now: (0, String::new()),
             choice: choice.clone(),
             load: Load {
                 id: format!("{}/{}", connection.id, choice.stream.as_str()),
@@ -154,6 +168,8 @@ pub(crate) fn source_plan(stream: Stream, compat: Option<Compat>) -> StreamPlan 
     let key = places.map(|(place, _)| place).collect();
     let table = Table { namespace: None, name: name(stream, compat).to_owned(), columns, key };
     StreamPlan {
+        shape: String::new(),
+        seen_now: (0, String::new()),
         choice,
         load: Load {
             id: String::new(),
@@ -184,7 +200,7 @@ fn namespaces(
         Namespacing::EndUser => {
             // Two ids that come to the same plain name share a namespace, and nothing is lost.
             let mut places: BTreeMap<String, usize> = BTreeMap::new();
-            let plain = names.end_users.iter().map(|(key, id)| (key, plain_name(id)));
+            let plain = names.end_users.iter().map(|(key, id)| (key, own_namespace(id)));
             let plain: Vec<(&String, String)> = plain.collect();
             for (_, name) in &plain {
                 places.insert(name.clone(), 0);
@@ -335,8 +351,7 @@ impl StreamPlan {
     }
 
     fn hash(&self, text: &str) -> String {
-        let tag = aws_lc_rs::hmac::sign(&self.hash_key, text.as_bytes());
-        tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&self.hash_key, text)
     }
 
     /// Whether a removal is told as a row, or ends one.
@@ -349,6 +364,18 @@ impl StreamPlan {
         let columns = self.sources.iter().enumerate();
         columns.filter(|(_, s)| !matches!(s.from, From::SyncedAt)).map(|(place, _)| place)
     }
+}
+
+fn hex(key: &aws_lc_rs::hmac::Key, text: &str) -> String {
+    let tag = aws_lc_rs::hmac::sign(key, text.as_bytes());
+    tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The namespace of an end user; names that databases keep for themselves get another beginning.
+fn own_namespace(id: &str) -> String {
+    let name = plain_name(id);
+    let is_taken = ["public", "main", "temp", "information_schema"].contains(&name.as_str());
+    if is_taken || name.starts_with("pg_") { format!("_{name}") } else { name }
 }
 
 fn members(text: &str) -> Members<'_> {

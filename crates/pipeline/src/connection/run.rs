@@ -28,6 +28,8 @@ const PAUSES: [SignedDuration; 5] = [
     SignedDuration::from_secs(270),
     SignedDuration::from_secs(810),
 ];
+/// When a connection that runs on every change and failed is tried again.
+const AGAIN: SignedDuration = SignedDuration::from_mins(15);
 /// How long a run waits for the Items it asked to be synced.
 const PATIENCE: SignedDuration = SignedDuration::from_mins(10);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -143,6 +145,7 @@ pub(crate) async fn run_connection(means: &Means<'_>, lease: &Lease) -> Result<(
         stream.state = run.state;
     }
     run.ended_at = Some(now);
+    let next = next_due(&connection, &run, now);
     end(means, &run, lease, next).await
 }
 
@@ -168,7 +171,11 @@ fn next_due(connection: &Connection, run: &Run, now: Timestamp) -> Timestamp {
         model::Schedule::Interval { .. } => run.body.started_at.unwrap_or(now),
         _ => now,
     };
-    schedule.next_after(from).map_or(Timestamp::MAX, |next| next.max(now))
+    let next = schedule.next_after(from).map(|next| next.max(now));
+    // What failed shall not wait for the next change.
+    let failed_on_change = *schedule == model::Schedule::OnChange && run.state == RunState::Failed;
+    let soon = failed_on_change.then(|| now.saturating_add(AGAIN).unwrap_or(now));
+    next.or(soon).unwrap_or(Timestamp::MAX)
 }
 
 /// Does it; what came of it in words.
@@ -195,13 +202,16 @@ async fn act(means: &Means<'_>, connection: &Connection, run: &mut Run) -> Resul
     let names = Names { integration: &integration.name, end_users: &end_users };
     let progress = store.stream_progress(&connection.id).await?;
     let hash_key = secrets.hash_key.expose_secret().as_bytes();
-    let mut plans = plans(connection, &progress, &names, hash_key);
+    let receiver = if destination.keeps_marks() { "" } else { secrets.destination.expose_secret() };
+    let mut plans = plans(connection, &progress, &names, hash_key, receiver);
     count_tables(connection, &plans, run, store.ambient().now())?;
     match run.kind {
         RunKind::Load | RunKind::Check => {
             let known = marks(destination, &mut plans, &progress).await?;
             make_ready(connection, destination, &mut plans, run, store.ambient().now()).await?;
-            let ends = Ends { connection, integration: &integration, head };
+            let wishes =
+                progress.iter().map(|known| (known.stream, known.refresh_wanted)).collect();
+            let ends = Ends { connection, integration: &integration, head, wishes };
             load(means, &ends, destination, &plans, known, run).await
         }
         RunKind::Verify => compare(store, connection, &integration, destination, &plans, run).await,
@@ -325,16 +335,22 @@ async fn marks(
             true => destination.mark(&plan.load.id).await?,
             false => kept.and_then(|kept| kept.mark.clone()),
         };
-        let mark = text.as_deref().and_then(Mark::parse);
-        let wanted = kept.is_some_and(|kept| kept.refresh_wanted);
+        let found = text.as_deref().and_then(Mark::parse);
+        let last = found.as_ref().map_or(0, |mark| mark.generation).max(plan.load.generation);
+        plan.seen_now = found.as_ref().map(Mark::seen_now).unwrap_or_default();
+        let wanted = kept.is_some_and(|kept| kept.refresh_wanted > 0);
+        // A table of another shape, or that is wished anew, counts as none.
+        let mark = found.clone().filter(|mark| mark.shape == plan.shape && !wanted);
         let is_under_way = mark.as_ref().is_some_and(|mark| mark.reading.is_some());
         plan.load.refreshes = match plan.choice.mode {
             SyncMode::FullRefreshOverwrite => true,
-            SyncMode::IncrementalDeduplicated => wanted || is_under_way || mark.is_none(),
+            SyncMode::IncrementalDeduplicated => is_under_way || mark.is_none(),
             SyncMode::FullRefreshAppend | SyncMode::IncrementalAppend => false,
         };
+        if is_append(plan.choice.mode) && found.is_some() && mark.is_none() {
+            destination.clear(&plan.load).await?;
+        }
         let begins = plan.load.refreshes && !is_under_way;
-        let last = mark.as_ref().map_or(0, |mark| mark.generation).max(plan.load.generation);
         let appends_all = plan.choice.mode == SyncMode::FullRefreshAppend && !is_under_way;
         plan.load.generation = last + i64::from(begins || appends_all);
         if let Some(mark) = mark {
@@ -389,6 +405,8 @@ struct Ends<'a> {
     connection: &'a Connection,
     integration: &'a Integration,
     head: i64,
+    /// How often each stream was wished anew when the run began.
+    wishes: HashMap<Stream, i64>,
 }
 
 async fn load(
@@ -415,9 +433,15 @@ async fn load(
     };
     let mut reached = Vec::new();
     for plan in plans {
-        let mark = known.remove(&plan.choice.stream);
-        match loader.load(plan, mark, plan.load.refreshes).await {
-            Ok(mark) => reached.push((plan, mark)),
+        let known = known.remove(&plan.choice.stream);
+        let wishes = ends.wishes.get(&plan.choice.stream).copied().unwrap_or_default();
+        match loader.load(plan, known.clone(), plan.load.refreshes).await {
+            // Nothing was to be said, so nothing has to be heard.
+            Ok(mark) if known.as_ref() == Some(&mark) => {}
+            Ok(mark) if loader.destination.keeps_marks() => {
+                confirm(&mut loader, ends, plan, &mark, wishes).await?;
+            }
+            Ok(mark) => reached.push((plan, mark, wishes)),
             Err(failure) => {
                 count_what_holds(&mut loader, plan).await;
                 return Err(failure);
@@ -426,20 +450,31 @@ async fn load(
     }
     // A child writes the rest when it hears the end; only then all marks are known.
     loader.destination.close().await?;
-    for (plan, mark) in reached {
-        let acknowledged = loader.destination.mark(&plan.load.id).await?;
-        match acknowledged {
-            Some(text) if Mark::parse(&text).as_ref() == Some(&mark) => {
-                loader.acknowledge(plan, &text).await?;
-            }
-            _ => {
-                let stream = plan.choice.stream.as_str();
-                let said = format!("it did not acknowledge all of {stream}");
-                return Err(DestinationError::passing(&ends.connection.place, said).into());
-            }
-        }
+    for (plan, mark, wishes) in reached {
+        confirm(&mut loader, ends, plan, &mark, wishes).await?;
     }
     Ok(words(run))
+}
+
+/// Hears from the destination that it has a stream up to its mark, and notes it.
+async fn confirm(
+    loader: &mut Loader<'_>,
+    ends: &Ends<'_>,
+    plan: &StreamPlan,
+    mark: &Mark,
+    wishes: i64,
+) -> Result<(), Failure> {
+    let acknowledged = loader.destination.mark(&plan.load.id).await?;
+    match acknowledged {
+        Some(text) if Mark::parse(&text).as_ref() == Some(mark) => {
+            loader.acknowledge(plan, &text, wishes).await
+        }
+        _ => {
+            let stream = plan.choice.stream.as_str();
+            let said = format!("it did not acknowledge all of {stream}");
+            Err(DestinationError::passing(&ends.connection.place, said).into())
+        }
+    }
 }
 
 /// Of a stream that failed, only what the destination acknowledged counts.
@@ -522,12 +557,19 @@ async fn roll_back(
     for plan in plans.iter().filter(|plan| !is_append(plan.choice.mode)) {
         let Some(text) = destination.mark(&plan.load.id).await? else { continue };
         let mark = Mark::parse(&text).unwrap_or_default();
-        let back = Mark { seq: mark.previous_seq, reading: None, run: None, ..mark };
+        if mark.reading.is_some() {
+            let stream = plan.choice.stream.as_str();
+            let said =
+                format!("a refresh of {stream} is under way: run the connection to its end first");
+            return Err(Failure::Settings(said));
+        }
+        let (seq, shape) = (mark.previous_seq, mark.previous_shape.clone());
+        let back = Mark { seq, shape, reading: None, run: None, ..mark };
         if destination.roll_back(&plan.load, &back.text()).await? {
             let progress = StreamProgress {
                 stream: plan.choice.stream,
                 generation: back.generation,
-                refresh_wanted: false,
+                refresh_wanted: 0,
                 mark: Some(back.text()),
             };
             store.note_stream_progress(&connection.id, progress).await?;
@@ -548,7 +590,7 @@ async fn forget(store: &Store, connection: &Connection, plan: &StreamPlan) -> Re
     let progress = StreamProgress {
         stream: plan.choice.stream,
         generation: plan.load.generation,
-        refresh_wanted: false,
+        refresh_wanted: 0,
         mark: None,
     };
     Ok(store.note_stream_progress(&connection.id, progress).await?)

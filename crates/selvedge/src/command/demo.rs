@@ -63,6 +63,7 @@ impl Demo {
             local_destinations: LocalDestinations {
                 folder: Some(folder.0.join("exports")),
                 processes: false,
+                duckdb_library: None,
             },
         };
         let server = Server::start(store.clone(), options).await?;

@@ -49,6 +49,10 @@ pub(crate) struct Serve {
     #[arg(long, env = "SELVEDGE_DESTINATIONS_DIR", value_name = "DIR")]
     destinations_dir: Option<PathBuf>,
 
+    /// DuckDB's library, for connections to DuckDB files.
+    #[arg(long, env = "SELVEDGE_DUCKDB_LIBRARY", value_name = "FILE")]
+    duckdb_library: Option<String>,
+
     /// Let connections start other programs on this machine as destinations.
     #[arg(long, env = "SELVEDGE_PROCESS_DESTINATIONS")]
     process_destinations: bool,
@@ -68,6 +72,7 @@ impl Serve {
             local_destinations: LocalDestinations {
                 folder: Some(self.destinations_dir.unwrap_or(self.data.data_dir.join("exports"))),
                 processes: self.process_destinations,
+                duckdb_library: self.duckdb_library,
             },
         };
         let mut server = Server::start(store.clone(), options).await?;

@@ -223,6 +223,32 @@ pub(crate) async fn read_streams(
     Ok(web.store.choose_streams(&integration.id, &streams).await?)
 }
 
+/// Two connections that write the same tables would undo each other's work.
+async fn overlaps(
+    web: &Web,
+    own: Option<&str>,
+    place: &str,
+    settings: &ConnectionSettings,
+) -> Result<Option<FieldFault>, Problem> {
+    for other in web.store.connections(None, None, i64::MAX).await? {
+        let theirs = &other.settings;
+        let same_names = theirs.prefix == settings.prefix && theirs.namespace == settings.namespace;
+        let same_stream = theirs
+            .streams
+            .iter()
+            .any(|choice| settings.streams.iter().any(|own| own.stream == choice.stream));
+        let is_other = Some(other.id.as_str()) != own;
+        if is_other && other.place == place && same_names && same_stream {
+            let detail = format!(
+                "the connection {} writes tables of the same names there; choose another prefix",
+                other.name
+            );
+            return Ok(Some(FieldFault::new("/settings/prefix", detail)));
+        }
+    }
+    Ok(None)
+}
+
 /// Makes a connection.
 #[utoipa::path(
     post, path = "/v1/connections", tag = "connections", operation_id = "create_connection",
@@ -251,6 +277,9 @@ pub(crate) async fn save(web: &Web, body: ConnectionIn) -> Result<Connection, Pr
         Ok(destination) if faults.is_empty() => destination,
         _ => return Err(Problem::fields(faults)),
     };
+    if let Some(fault) = overlaps(web, None, &destination.place, &body.settings).await? {
+        return Err(Problem::fields(vec![fault]));
+    }
     read_streams(web, &integration, &body.settings).await?;
     let new = NewConnection {
         integration_id: integration.id,
@@ -322,9 +351,15 @@ pub(crate) async fn update(
     let name = body.name.unwrap_or_else(|| before.name.clone()).trim().to_owned();
     let mut faults = faults_of(&name, &settings);
     let destination = body.destination.map(|given| checked_destination(&web, &given));
-    if let Some(Err(own)) = &destination {
-        faults.extend(own.clone());
-    }
+    let place = match &destination {
+        Some(Err(own)) => {
+            faults.extend(own.clone());
+            before.place.as_str()
+        }
+        Some(Ok(new)) => new.place.as_str(),
+        None => before.place.as_str(),
+    };
+    faults.extend(overlaps(&web, Some(before.id.as_str()), place, &settings).await?);
     if !faults.is_empty() {
         return Err(Problem::fields(faults));
     }

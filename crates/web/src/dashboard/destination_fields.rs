@@ -100,24 +100,14 @@ pub(super) const DESTINATIONS: &[DestinationFields] = &[
     DestinationFields {
         kind: "duckdb",
         label: "DuckDB",
-        fields: &[
-            field(
-                "path",
-                "File",
-                "Inside the server's folder for destinations.",
-                false,
-                false,
-                Form::Text,
-            ),
-            field(
-                "library",
-                "Library",
-                "Path of libduckdb.so; looked for if left empty.",
-                false,
-                true,
-                Form::Text,
-            ),
-        ],
+        fields: &[field(
+            "path",
+            "File",
+            "Inside the server's folder for destinations.",
+            false,
+            false,
+            Form::Text,
+        )],
     },
     DestinationFields { kind: "parquet", label: "Parquet files", fields: FILES },
     DestinationFields { kind: "csv", label: "CSV files", fields: FILES },
