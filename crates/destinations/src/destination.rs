@@ -194,6 +194,13 @@ impl DestinationError {
         Self::new(DestinationTrouble::Settings, place, said, fix)
     }
 
+    /// No space is left there.
+    pub fn full(place: impl Into<String>, said: impl Into<String>) -> Self {
+        let fix =
+            "Free space: nothing half written is seen, and the load goes on from its last mark";
+        Self::new(DestinationTrouble::Passing, place, said, fix)
+    }
+
     /// A table that is not as it was left.
     pub fn drift(
         place: impl Into<String>,
@@ -218,12 +225,9 @@ impl DestinationError {
         let place = path.display().to_string();
         let said = error.to_string();
         let own = match error.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::new(
-                DestinationTrouble::Passing,
-                place,
-                said,
-                "Free space; nothing half written is seen, and the load goes on from its last mark.",
-            ),
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                Self::full(place, said)
+            }
             std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
                 Self::settings(place, said, "Let the user of this program write there.")
             }

@@ -150,7 +150,7 @@ impl Files {
                 DestinationError::drift(
                     format!("{}/{}", self.place.describe(), mark_file(load)),
                     error.to_string(),
-                    "Reset the stream",
+                    "Delete that file; the stream is then loaded anew",
                 )
             }),
         }
@@ -305,7 +305,7 @@ impl Destination for Files {
                     DestinationError::drift(
                         format!("{}/{}", self.place.describe(), self.file(table)),
                         error.to_string(),
-                        format!("Restore the file, or reset the stream {}", load.stream),
+                        format!("Restore the file, or refresh the stream {}", load.stream),
                     )
                 })?;
                 let Some(there) = there else { continue };
@@ -314,7 +314,7 @@ impl Destination for Files {
                     return Err(DestinationError::drift(
                         format!("table {table}"),
                         format!("its file lacks {name}, a part of its primary key"),
-                        format!("Restore the file, or reset the stream {}", load.stream),
+                        format!("Restore the file, or refresh the stream {}", load.stream),
                     ));
                 }
                 let names = table.columns.iter().map(|column| column.name.as_str());

@@ -242,10 +242,10 @@ fn worded(place: &str, error: sqlx::Error) -> DestinationError {
         "42P10" => DestinationError::drift(
             place,
             "the table has lost its primary key",
-            "Add the key again, or reset the stream to make the table anew",
+            "Add the key again, or refresh the stream to make the table anew",
         ),
         "42P01" | "42703" | "42804" => {
-            let fix = "Somebody changed the table; undo that, or reset the stream";
+            let fix = "Somebody changed the table; undo that, or refresh the stream";
             DestinationError::drift(place, said, fix)
         }
         "2BP01" => DestinationError::drift(
@@ -253,7 +253,7 @@ fn worded(place: &str, error: sqlx::Error) -> DestinationError {
             said,
             "A view stands on the last generation; make it anew on the table, then run again",
         ),
-        "53100" => DestinationError::passing(place, said),
+        "53100" => DestinationError::full(place, said),
         _ => DestinationError::passing(place, format!("{said} (code {code})")),
     };
     own.because(error)

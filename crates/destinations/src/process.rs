@@ -4,6 +4,7 @@
 //! Guarantee: at least once, by the child's own promise: what it echoed is durable there.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -31,6 +32,8 @@ const COMPLAINTS: usize = 5;
 const COMPLAINT_CHARS: usize = 300;
 /// Shorter texts in a child's settings are no secrets, and would take holes into every word.
 const SECRET_CHARS: usize = 5;
+/// How the names of our own environment variables begin.
+const OWN_VARIABLES: [&str; 2] = ["SELVEDGE_", "PLAID_"];
 
 /// Another program.
 pub struct Process {
@@ -117,6 +120,14 @@ impl Process {
         let mut command = Command::new(&self.command[0]);
         command.args(&self.command[1..]).args(arguments).arg("--config");
         command.arg(files.path().join("config.json"));
+        // Our own secrets are not its.
+        let own = std::env::vars_os().map(|(name, _)| name);
+        let is_own = |name: &OsString| {
+            OWN_VARIABLES.iter().any(|own| name.to_string_lossy().starts_with(own))
+        };
+        for name in own.filter(is_own) {
+            command.env_remove(name);
+        }
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         command
     }

@@ -233,7 +233,7 @@ impl<E: Engine> Database<E> {
             return Ok((Vec::new(), Vec::new()));
         }
         let (mut statements, mut missing) = (Vec::new(), Vec::new());
-        let reset = format!("reset the stream {} to make the table anew", load.stream);
+        let refresh = format!("refresh the stream {} to make the table anew", load.stream);
         for (place, column) in table.columns.iter().enumerate() {
             let expected = (names.dialect.catalog_type)(column.kind);
             match found.iter().find(|(name, _)| *name == column.name) {
@@ -242,14 +242,14 @@ impl<E: Engine> Database<E> {
                     return Err(DestinationError::drift(
                         format!("table {table}, column {}", column.name),
                         format!("it has the type {kind} where {expected} was made"),
-                        format!("Give the column its type back, or {reset}"),
+                        format!("Give the column its type back, or {refresh}"),
                     ));
                 }
                 None if table.key.contains(&place) => {
                     return Err(DestinationError::drift(
                         format!("table {table}"),
                         format!("it lacks {}, a part of its primary key", column.name),
-                        format!("Add the column again, or {reset}"),
+                        format!("Add the column again, or {refresh}"),
                     ));
                 }
                 None => {

@@ -74,16 +74,17 @@ impl Sqlite {
             text if text.contains("readonly") => {
                 DestinationError::settings(place, said, "Let the user of this program write it")
             }
+            text if text.contains("is full") => DestinationError::full(place, said),
             text if text.contains("not a database") => {
                 DestinationError::settings(place, said, "Name another file")
             }
             text if text.contains("ON CONFLICT clause does not match") => DestinationError::drift(
                 place,
                 "the table has lost its primary key",
-                "Reset the stream to make the table anew",
+                "Refresh the stream to make the table anew",
             ),
             text if text.contains("no such") || text.contains("has no column") => {
-                let fix = "Somebody changed the table; undo that, or reset the stream";
+                let fix = "Somebody changed the table; undo that, or refresh the stream";
                 DestinationError::drift(place, said, fix)
             }
             _ => DestinationError::passing(place, said),

@@ -23,7 +23,8 @@ impl Format for Csv {
 
     fn writer(&self, table: &Table, file: File) -> io::Result<Box<dyn RowWriter>> {
         let mut writer = csv::Writer::from_writer(file);
-        writer.write_record(table.columns.iter().map(|column| &column.name))?;
+        let names = table.columns.iter().map(|column| &column.name);
+        writer.write_record(names).map_err(plain)?;
         Ok(Box::new(CsvWriter(writer)))
     }
 
@@ -58,13 +59,21 @@ impl RowWriter for CsvWriter {
     fn write(&mut self, rows: &[Row]) -> io::Result<()> {
         for row in rows {
             let cells = row.iter().map(|cell| cell.as_deref().map_or(String::new(), harmless));
-            self.0.write_record(cells)?;
+            self.0.write_record(cells).map_err(plain)?;
         }
         Ok(())
     }
 
     fn finish(mut self: Box<Self>) -> io::Result<()> {
         self.0.flush()
+    }
+}
+
+/// The error of the file, whose kind says what to do, without what the writer put around it.
+fn plain(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
     }
 }
 

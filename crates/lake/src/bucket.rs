@@ -7,14 +7,20 @@ use async_trait::async_trait;
 use destinations::{DestinationError, Place};
 use futures_util::TryStreamExt;
 use model::FilesSettings;
+use object_store::aws::AmazonS3ConfigKey;
+use object_store::azure::AzureConfigKey;
+use object_store::gcp::GoogleConfigKey;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, WriteMultipart};
 use secrecy::ExposeSecret;
 use tempfile::{NamedTempFile, TempPath};
+use url::Url;
 
 /// A part of a file on its way, and parts on their way at a time.
 const PART_BYTES: usize = 8 * 1024 * 1024;
 const PARTS_AT_A_TIME: usize = 4;
+/// How the services' environment variables begin.
+const SERVICES: [&str; 3] = ["aws_", "google_", "azure_"];
 
 /// A bucket, and where in it.
 pub struct Bucket {
@@ -33,8 +39,19 @@ impl Bucket {
             DestinationError::settings(&place, said, fix)
         };
         let url = place.parse().map_err(|_| refused("the path is no URL".to_owned()))?;
-        let options = files.options.iter();
-        let options = options.map(|(name, value)| (name.as_str(), value.expose_secret()));
+        if let Some(unknown) = files.options.keys().find(|name| !is_option_of(&url, name)) {
+            return Err(refused(format!("{unknown} is no option of this service")));
+        }
+        // As with the services' own tools, what the settings do not say the environment may.
+        let surroundings = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.to_str()?.to_ascii_lowercase(), value.into_string().ok()?))
+        });
+        let surroundings = surroundings.filter(|(name, _)| {
+            SERVICES.iter().any(|service| name.starts_with(service)) && is_option_of(&url, name)
+        });
+        let told = files.options.iter();
+        let told = told.map(|(name, value)| (name.clone(), value.expose_secret().to_owned()));
+        let options = surroundings.chain(told);
         let (store, root) = object_store::parse_url_opts(&url, options).map_err(|error| {
             // The library's message may hold a value.
             tracing::debug!(%error, "a bucket could not be opened");
@@ -84,6 +101,15 @@ impl Bucket {
         }
         upload.finish().await.map_err(|error| self.failed(name, error))?;
         Ok(())
+    }
+}
+
+/// Whether the service behind a URL knows an option of this name.
+fn is_option_of(url: &Url, name: &str) -> bool {
+    match url.scheme() {
+        "s3" | "s3a" => name.parse::<AmazonS3ConfigKey>().is_ok(),
+        "gs" => name.parse::<GoogleConfigKey>().is_ok(),
+        _ => name.parse::<AzureConfigKey>().is_ok(),
     }
 }
 

@@ -81,7 +81,11 @@ impl DeltaLake {
         serde_json::from_reader(file).map_err(|error| {
             let place = self.root.join(mark_file(load));
             let place = place.display().to_string();
-            DestinationError::drift(place, error.to_string(), "Reset the stream")
+            DestinationError::drift(
+                place,
+                error.to_string(),
+                "Delete that file; the stream is then loaded anew",
+            )
         })
     }
 
@@ -238,7 +242,7 @@ impl Destination for DeltaLake {
                         return Err(DestinationError::drift(
                             format!("table {table}"),
                             format!("it lacks {}, a part of its primary key", column.name),
-                            format!("Restore the table, or reset the stream {}", load.stream),
+                            format!("Restore the table, or refresh the stream {}", load.stream),
                         ));
                     }
                     fields.push(wanted.field(place).clone());
@@ -400,7 +404,7 @@ fn worded(path: &Path, error: DeltaTableError) -> DestinationError {
     let place = format!("delta {}", path.display());
     let own = match &error {
         DeltaTableError::InvalidJsonLog { .. } | DeltaTableError::SchemaMismatch { .. } => {
-            DestinationError::drift(place, said, "Restore the table, or reset the stream")
+            DestinationError::drift(place, said, "Restore the table, or refresh the stream")
         }
         _ => DestinationError::passing(place, said),
     };

@@ -195,8 +195,11 @@ impl DuckDb {
 fn told(error: adbc_core::error::Error) -> DestinationError {
     let said = error.message;
     if said.contains("does not have a column") || said.contains("does not exist") {
-        let fix = "Somebody changed the table; undo that, or reset the stream";
+        let fix = "Somebody changed the table; undo that, or refresh the stream";
         return DestinationError::drift("", said, fix);
+    }
+    if said.contains("No space left") {
+        return DestinationError::full("", said);
     }
     DestinationError::passing("", said)
 }

@@ -473,6 +473,24 @@ const KAFKA_OPTIONS: [&str; 8] = [
     "linger.ms",
 ];
 
+/// What may be said of a bucket by the same people, for the same reason.
+const BUCKET_OPTIONS: [&str; 14] = [
+    "aws_access_key_id",
+    "aws_secret_access_key",
+    "aws_session_token",
+    "aws_region",
+    "aws_endpoint",
+    "aws_allow_http",
+    "aws_virtual_hosted_style_request",
+    "google_service_account_key",
+    "azure_storage_account_name",
+    "azure_storage_account_key",
+    "azure_storage_sas_token",
+    "azure_storage_client_id",
+    "azure_storage_client_secret",
+    "azure_storage_tenant_id",
+];
+
 impl LocalDestinations {
     /// Everything, for whoever runs the program by hand.
     pub fn all() -> Self {
@@ -513,10 +531,16 @@ impl LocalDestinations {
                     return Some(("library", why.to_owned()));
                 }
                 DestinationSettings::Kafka { options, .. } => {
-                    let unknown = options.keys().find(|o| !KAFKA_OPTIONS.contains(&o.as_str()));
-                    if let Some(unknown) = unknown {
-                        let known = KAFKA_OPTIONS.join(", ");
-                        return Some(("options", format!("{unknown} is not one of {known}")));
+                    if let Some(why) = unknown_option(options, &KAFKA_OPTIONS) {
+                        return Some(("options", why));
+                    }
+                }
+                DestinationSettings::Parquet(files)
+                | DestinationSettings::Csv(files)
+                | DestinationSettings::Jsonl(files)
+                | DestinationSettings::Delta(files) => {
+                    if let Some(why) = unknown_option(&files.options, &BUCKET_OPTIONS) {
+                        return Some(("options", why));
                     }
                 }
                 _ => {}
@@ -525,6 +549,11 @@ impl LocalDestinations {
         let path = settings.local_path()?;
         self.path(path).err().map(|why| ("path", why))
     }
+}
+
+fn unknown_option(options: &BTreeMap<String, SecretString>, known: &[&str]) -> Option<String> {
+    let unknown = options.keys().find(|name| !known.contains(&name.as_str()))?;
+    Some(format!("{unknown} is not one of {}", known.join(", ")))
 }
 
 impl DestinationSettings {

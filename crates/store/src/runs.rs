@@ -163,8 +163,6 @@ pub struct StreamRun {
     pub deleted: u64,
     /// Bytes of the records that were written.
     pub bytes: u64,
-    /// Cells that had no form the destination takes, and were left empty.
-    pub emptied: u64,
     /// How the stream stands.
     pub state: RunState,
     /// Source and destination compared, in words, where that was asked for.
@@ -181,7 +179,6 @@ impl StreamRun {
             written: 0,
             deleted: 0,
             bytes: 0,
-            emptied: 0,
             state: RunState::Waiting,
             verified: None,
         }

@@ -373,7 +373,7 @@ async fn a_table_changed_by_hand_is_told_of() {
         assert_eq!(error.trouble, DestinationTrouble::Drift);
         let text = error.to_string();
         assert!(text.contains(expected) && text.contains("rows"), "{text}");
-        assert!(text.to_lowercase().contains("reset the stream"), "{text}");
+        assert!(text.to_lowercase().contains("refresh the stream"), "{text}");
     }
 }
 

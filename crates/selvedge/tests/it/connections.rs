@@ -226,7 +226,7 @@ async fn a_table_changed_by_hand_pauses_the_connection_until_somebody_decides() 
     let failed = scene.run(&connection, json!({})).await;
     assert_eq!(failed["state"], "failed");
     let said = failed["outcome"].as_str().unwrap();
-    assert!(said.contains("table transactions") && said.contains("reset the stream"), "{said}");
+    assert!(said.contains("table transactions") && said.contains("refresh the stream"), "{said}");
     let paused = scene.get(&format!("/v1/connections/{connection}")).await;
     assert_eq!(paused["paused"].as_str().unwrap(), said);
     let reset = scene.run(&connection, json!({ "kind": "reset" })).await;

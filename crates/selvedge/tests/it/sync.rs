@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use testkit::{Bank, CLIENT_ID, Linked, SECRET};
 use trial::{CONNECTION_CRASH_AT_ALL, CRASH_AT};
 
-use crate::conformance::files_in;
+use crate::conformance::{duckdb_library, files_in};
 use crate::process::{output_of, run, selvedge};
 
 pub(crate) struct Scene {
@@ -326,4 +326,52 @@ async fn a_database_that_stops_is_written_on_when_it_is_back() {
     assert_eq!(sync(&config, &[])["state"], "succeeded");
     let verified = sync(&config, &["--verify"]);
     assert_eq!(verified["state"], "succeeded", "{verified}");
+}
+
+/// A disk that fills up in the middle of a refresh: what readers saw stays whole, the message says what
+/// to do, and with more space the same run is done.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_leaves_the_old_tables_whole() {
+    const SCRIPT: &str = r#"
+        mount -t tmpfs -o size=64m none "$DISK"
+        "$SELVEDGE" sync --config "$CONFIG" --json
+        used=$(df --output=used -k "$DISK" | tail -n 1)
+        mount -o remount,size=$((used + 48))k "$DISK"
+        "$SELVEDGE" sync --config "$CONFIG" --json --refresh --tries 1 || true
+        "$SELVEDGE" sync --config "$CONFIG" --json --verify
+        mount -o remount,size=64m "$DISK"
+        "$SELVEDGE" sync --config "$CONFIG" --json
+        "$SELVEDGE" sync --config "$CONFIG" --json --verify
+    "#;
+    let scene = Scene::make(&["user_good", "user_transactions_dynamic"]).await;
+    let disk = scene.path("disk");
+    fs::create_dir(&disk).unwrap();
+    let duckdb = (disk.join("bank.duckdb"), duckdb_library());
+    let destinations = [
+        ("csv", format!("path = {:?}", disk.join("csv"))),
+        ("jsonl", format!("path = {:?}", disk.join("jsonl"))),
+        ("sqlite", format!("path = {:?}", disk.join("bank.db"))),
+        ("parquet", format!("path = {:?}", disk.join("parquet"))),
+        ("duckdb", format!("path = {:?}\nlibrary = {:?}", duckdb.0, duckdb.1)),
+    ];
+    for (kind, settings) in destinations {
+        let destination = format!("type = \"{kind}\"\n{settings}");
+        let config = scene.config(kind, &destination, "streams = [\"transactions\"]");
+        let output = std::process::Command::new("unshare")
+            .args(["--user", "--map-root-user", "--mount", "sh", "-c", SCRIPT])
+            .env("DISK", &disk)
+            .env("CONFIG", config)
+            .env("SELVEDGE", env!("CARGO_BIN_EXE_selvedge"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let runs: Vec<Value> =
+            said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let states: Vec<&str> = runs.iter().map(|run| run["state"].as_str().unwrap()).collect();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let expected = ["succeeded", "failed", "succeeded", "succeeded", "succeeded"];
+        assert_eq!(states, expected, "{kind}: {said}{errors}");
+        let outcome = runs[1]["run"]["outcome"].as_str().unwrap();
+        assert!(outcome.contains("Free space"), "{kind}: {outcome}");
+    }
 }
