@@ -171,7 +171,7 @@ fn column_type(kind: FieldKind) -> &'static str {
         FieldKind::Boolean => "boolean",
         FieldKind::Date => "date",
         FieldKind::Instant => "timestamptz",
-        FieldKind::Json => "jsonb",
+        FieldKind::Object | FieldKind::List => "jsonb",
     }
 }
 
@@ -190,7 +190,7 @@ fn copy_line(text: &mut String, columns: &[Column], row: &Row) {
         }
         match cell {
             None => text.push_str("\\N"),
-            Some(cell) if column.kind == FieldKind::Json => {
+            Some(cell) if matches!(column.kind, FieldKind::Object | FieldKind::List) => {
                 escape(text, &cell.replace("\\u0000", ""));
             }
             Some(cell) => escape(text, cell),

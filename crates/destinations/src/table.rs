@@ -65,9 +65,10 @@ impl Table {
                     "type": "string", "format": "date-time",
                     "airbyte_type": "timestamp_with_timezone",
                 }),
-                FieldKind::Json => json!({ "type": ["null", "object", "array"] }),
+                FieldKind::Object => json!({ "type": "object" }),
+                FieldKind::List => json!({ "type": "array" }),
             };
-            if !self.key.contains(&place) && column.kind != FieldKind::Json {
+            if !self.key.contains(&place) {
                 schema["type"] = json!(["null", schema["type"]]);
             }
             schema["description"] = json!(column.meaning);
@@ -114,7 +115,11 @@ fn json_value(kind: FieldKind, cell: Option<&str>) -> String {
     match (kind, cell) {
         (_, None) => "null".to_owned(),
         (
-            FieldKind::Decimal | FieldKind::Integer | FieldKind::Boolean | FieldKind::Json,
+            FieldKind::Decimal
+            | FieldKind::Integer
+            | FieldKind::Boolean
+            | FieldKind::Object
+            | FieldKind::List,
             Some(text),
         ) => text.to_owned(),
         (_, Some(text)) => Value::String(text.to_owned()).to_string(),
@@ -128,7 +133,9 @@ pub fn cell(kind: FieldKind, json: &str) -> Cell {
         return None;
     }
     match kind {
-        FieldKind::Json | FieldKind::Integer | FieldKind::Boolean => Some(json.to_owned()),
+        FieldKind::Object | FieldKind::List | FieldKind::Integer | FieldKind::Boolean => {
+            Some(json.to_owned())
+        }
         // Decimals are strings in our records and numbers in what destinations hold.
         _ if json.starts_with('"') => serde_json::from_str(json).ok(),
         _ => Some(json.to_owned()),
@@ -146,7 +153,7 @@ pub fn canonical(kind: FieldKind, text: &str) -> String {
             // Databases keep microseconds.
             |at| at.as_microsecond().to_string(),
         ),
-        FieldKind::Json => serde_json::from_str::<Value>(text)
+        FieldKind::Object | FieldKind::List => serde_json::from_str::<Value>(text)
             .map_or_else(|_| text.to_owned(), |value| value.to_string()),
         FieldKind::Text | FieldKind::Currency | FieldKind::Integer => text.to_owned(),
     }

@@ -26,7 +26,9 @@ const UTC: &str = "UTC";
 /// The type of a kind's column.
 pub(crate) fn data_type(kind: FieldKind) -> DataType {
     match kind {
-        FieldKind::Text | FieldKind::Currency | FieldKind::Json => DataType::Utf8,
+        FieldKind::Text | FieldKind::Currency | FieldKind::Object | FieldKind::List => {
+            DataType::Utf8
+        }
         FieldKind::Decimal => DataType::Decimal128(DIGITS, PLACES),
         FieldKind::Integer => DataType::Int64,
         FieldKind::Boolean => DataType::Boolean,
@@ -82,7 +84,7 @@ fn array<'a>(
         value
     }
     match column.kind {
-        FieldKind::Text | FieldKind::Currency | FieldKind::Json => {
+        FieldKind::Text | FieldKind::Currency | FieldKind::Object | FieldKind::List => {
             let mut builder = StringBuilder::with_capacity(count, count * 16);
             cells.for_each(|cell| builder.append_option(cell));
             Arc::new(builder.finish())
@@ -214,7 +216,7 @@ mod tests {
             FieldKind::Boolean,
             FieldKind::Date,
             FieldKind::Instant,
-            FieldKind::Json,
+            FieldKind::Object,
         ];
         let columns: Vec<Column> = kinds
             .iter()

@@ -268,7 +268,7 @@ fn column_type(kind: FieldKind) -> &'static str {
         FieldKind::Boolean => "BOOLEAN",
         FieldKind::Date => "DATE",
         FieldKind::Instant => "TIMESTAMPTZ",
-        FieldKind::Json => "JSON",
+        FieldKind::Object | FieldKind::List => "JSON",
     }
 }
 

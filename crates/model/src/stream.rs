@@ -69,8 +69,10 @@ pub enum FieldKind {
     Date,
     /// An instant.
     Instant,
-    /// A list or an object, as Plaid wrote it.
-    Json,
+    /// An object, as Plaid wrote it.
+    Object,
+    /// A list, as Plaid wrote it.
+    List,
     /// A currency code: ISO 4217, or the unofficial one Plaid gives.
     Currency,
 }

@@ -61,8 +61,8 @@ fields! {
         original_description Text "The unaltered bank text, where Plaid gives it"
         payment_channel Text "online, in store, other"
         check_number Text "Cheque number"
-        category Json "Plaid's personal finance category"
-        annotation Json "What people noted about it: category, note, tags"
+        category Object "Plaid's personal finance category"
+        annotation Object "What people noted about it: category, note, tags"
         removed Boolean "True for a row that Plaid took back; only in the full history"
     }
     RECURRING {
@@ -80,8 +80,8 @@ fields! {
         average_amount Decimal from "average_amount", "amount"; "Plaid's sign: positive leaves the account"
         last_amount Decimal from "last_amount", "amount"; "Amount of the newest"
         currency Currency from "last_amount"; "Currency of the newest"
-        category Json from "personal_finance_category"; "Plaid's personal finance category"
-        transaction_ids Json "Plaid's ids of its transactions"
+        category Object from "personal_finance_category"; "Plaid's personal finance category"
+        transaction_ids List "Plaid's ids of its transactions"
     }
     LIABILITIES {
         account_id Text "Plaid's account id"
@@ -95,8 +95,8 @@ fields! {
         next_payment_due_date Date "When the next payment is due"
         next_monthly_payment Decimal "Mortgage: the next payment"
         next_payment_amount Decimal "Loan: the next payment"
-        aprs Json "Credit: interest rates by kind"
-        interest_rate Json "Mortgage and loan: rate and its type"
+        aprs List "Credit: interest rates by kind"
+        interest_rate Object "Mortgage and loan: rate and its type"
         interest_rate_percentage Decimal "Student loan: rate in percent"
         outstanding_interest_amount Decimal "Student loan: interest not yet paid"
         principal_balance Decimal "Principal that is left"
@@ -112,10 +112,10 @@ fields! {
         loan_name Text "Student loan: its name"
         loan_term Text "Mortgage: its term in words"
         loan_type_description Text "Mortgage: its type in words"
-        loan_status Json "Student loan: its state"
-        repayment_plan Json "Student loan: how it is paid back"
+        loan_status Object "Student loan: its state"
+        repayment_plan Object "Student loan: how it is paid back"
         guarantor Text "Student loan: who guarantees it"
-        property_address Json "Mortgage: where the property is"
+        property_address Object "Mortgage: where the property is"
         credit_limit Decimal "Line of credit: its limit"
         available_credit Decimal "Line of credit: what is left of it"
         ytd_interest_paid Decimal "Interest paid this year"
@@ -132,7 +132,7 @@ fields! {
         vested_quantity Decimal "Vested units"
         vested_value Decimal "Value of vested units"
         currency Currency "ISO 4217 code, or the bank's unofficial code"
-        tax_lots Json "Lots it was bought in"
+        tax_lots List "Lots it was bought in"
     }
     SECURITIES {
         security_id Text "Plaid's security id"
@@ -152,8 +152,8 @@ fields! {
         market_identifier_code Text "ISO 10383 code of its market"
         sector Text "Sector"
         industry Text "Industry"
-        option_contract Json "Of an option: its terms"
-        fixed_income Json "Of a bond: its terms"
+        option_contract Object "Of an option: its terms"
+        fixed_income Object "Of a bond: its terms"
     }
     INVESTMENT_TRANSACTIONS {
         investment_transaction_id Text "Plaid's id"
@@ -172,7 +172,7 @@ fields! {
     }
     IDENTITY {
         account_id Text "Plaid's account id"
-        owners Json "Names, addresses, e-mail addresses and telephone numbers of its owners"
+        owners List "Names, addresses, e-mail addresses and telephone numbers of its owners"
     }
     AUTH {
         account_id Text "Plaid's account id"
@@ -190,10 +190,10 @@ fields! {
     INSTITUTIONS {
         institution_id Text "Plaid's institution id"
         name Text "Its name"
-        country_codes Json "Where it is"
-        products Json "What Plaid offers there"
+        country_codes List "Where it is"
+        products List "What Plaid offers there"
         oauth Boolean "Whether its logins use OAuth"
-        routing_numbers Json "Its routing numbers"
+        routing_numbers List "Its routing numbers"
         url Text "Its page"
     }
     ITEM {
@@ -201,15 +201,15 @@ fields! {
         institution_name Text from "item", "institution_name"; "Its name"
         webhook Text from "item", "webhook"; "Where Plaid sends its webhooks"
         update_type Text from "item", "update_type"; "background or user_present_required"
-        available_products Json from "item", "available_products"; "Products it could have"
-        billed_products Json from "item", "billed_products"; "Products that cost"
-        products Json from "item", "products"; "Products it has"
-        consented_products Json from "item", "consented_products"; "Products consented to"
+        available_products List from "item", "available_products"; "Products it could have"
+        billed_products List from "item", "billed_products"; "Products that cost"
+        products List from "item", "products"; "Products it has"
+        consented_products List from "item", "consented_products"; "Products consented to"
         consent_expiration_time Instant from "item", "consent_expiration_time"; "When the consent ends"
         transactions_updated_at Instant from "status", "transactions", "last_successful_update"; "When Plaid last read transactions from the bank"
         transactions_failed_at Instant from "status", "transactions", "last_failed_update"; "When Plaid last failed to"
         investments_updated_at Instant from "status", "investments", "last_successful_update"; "When Plaid last read investments from the bank"
         investments_failed_at Instant from "status", "investments", "last_failed_update"; "When Plaid last failed to"
-        last_webhook Json from "status", "last_webhook"; "The last webhook Plaid sent"
+        last_webhook Object from "status", "last_webhook"; "The last webhook Plaid sent"
     }
 }

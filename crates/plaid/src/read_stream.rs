@@ -229,7 +229,7 @@ fn value(field: &Field, element: &Members<'_>) -> Result<String, String> {
     let json = raw.get();
     let string = || serde_json::from_str::<String>(json).ok();
     Ok(match field.kind {
-        FieldKind::Json => Some(json.to_owned()),
+        FieldKind::Object | FieldKind::List => Some(json.to_owned()),
         FieldKind::Text => string().map(|words| text(&bounded(words))),
         FieldKind::Boolean => matches!(json, "true" | "false").then(|| json.to_owned()),
         FieldKind::Integer => json.parse::<i64>().ok().map(|number| number.to_string()),

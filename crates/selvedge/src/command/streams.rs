@@ -54,7 +54,8 @@ fn word(kind: FieldKind) -> &'static str {
         FieldKind::Boolean => "boolean",
         FieldKind::Date => "date",
         FieldKind::Instant => "instant",
-        FieldKind::Json => "json",
+        FieldKind::Object => "object",
+        FieldKind::List => "list",
     }
 }
 

@@ -24,7 +24,7 @@ const KINDS: [(&str, FieldKind); 8] = [
     ("pending", FieldKind::Boolean),
     ("date", FieldKind::Date),
     ("at", FieldKind::Instant),
-    ("more", FieldKind::Json),
+    ("more", FieldKind::Object),
     ("currency", FieldKind::Currency),
 ];
 

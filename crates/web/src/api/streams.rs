@@ -65,21 +65,17 @@ pub(crate) fn json_schema(declaration: &Declaration) -> Value {
         .iter()
         .map(|field| {
             let (kind, format) = match field.kind {
-                FieldKind::Text | FieldKind::Decimal | FieldKind::Currency => {
-                    (json!("string"), None)
-                }
-                FieldKind::Date => (json!("string"), Some("date")),
-                FieldKind::Instant => (json!("string"), Some("date-time")),
-                FieldKind::Integer => (json!("integer"), None),
-                FieldKind::Boolean => (json!("boolean"), None),
-                FieldKind::Json => (json!(["object", "array"]), None),
+                FieldKind::Text | FieldKind::Decimal | FieldKind::Currency => ("string", None),
+                FieldKind::Date => ("string", Some("date")),
+                FieldKind::Instant => ("string", Some("date-time")),
+                FieldKind::Integer => ("integer", None),
+                FieldKind::Boolean => ("boolean", None),
+                FieldKind::Object => ("object", None),
+                FieldKind::List => ("array", None),
             };
-            let mut kinds = match kind {
-                Value::Array(kinds) => kinds,
-                kind => vec![kind],
-            };
+            let mut kinds = vec![kind];
             if !declaration.key.contains(&field.name) {
-                kinds.push(json!("null"));
+                kinds.push("null");
             }
             let mut schema = json!({ "type": kinds, "description": field.meaning });
             if let Some(format) = format {

@@ -249,9 +249,9 @@ const SCHEDULES: [(&str, &str); 4] = [
     ("on_change", "on every change"),
 ];
 const NAMESPACES: [(&str, &str); 3] = [
-    ("one", "one for all tables"),
-    ("integration", "one named after the integration"),
-    ("end_user", "one for each end user (many tables)"),
+    ("one", "all tables in one"),
+    ("integration", "named after the integration"),
+    ("end_user", "one per end user (many tables)"),
 ];
 const SCHEMA_CHANGES: [(&str, &str); 3] = [
     ("add", "add the column"),
@@ -491,7 +491,12 @@ fn run_row(run: Run, now: Timestamp) -> RunRow {
         outcome: run.body.outcome.clone().unwrap_or_default(),
         cause: run.body.cause.clone(),
         counts: counts.collect(),
-        log: run.body.log.iter().map(|l| (l.at.to_string(), l.text.clone())).collect(),
+        log: run
+            .body
+            .log
+            .iter()
+            .map(|l| (l.at.strftime("%F %T").to_string(), l.text.clone()))
+            .collect(),
         id: run.id.into(),
     }
 }
