@@ -1,15 +1,22 @@
 //! DuckDB by ADBC: its library is loaded when it is first needed, so that this program starts without
 //! it and follows whatever version a team has.
+//!
+//! Its calls block, so they run on a thread of their own. Always the same one: the C library keeps a heap
+//! for every thread that allocates, and what DuckDB frees in one is not found by the next.
 
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
 
 use adbc_core::options::{AdbcVersion, IngestMode, OptionDatabase, OptionStatement, OptionValue};
 use adbc_core::{Connection as _, Database as _, Driver as _, Optionable, Statement as _};
 use adbc_driver_manager::{ManagedConnection, ManagedDriver};
-use arrow::array::RecordBatchReader;
+use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
 use async_trait::async_trait;
 use destinations::{Column, DestinationError, Dialect, EachRow, Engine, Row};
 use model::FieldKind;
+use tokio::sync::oneshot;
 
 use crate::columns::{batch, rows, schema};
 
@@ -24,15 +31,17 @@ const USUAL: [&str; 5] = [
 /// DuckDB has no limit; ours keeps names readable.
 const NAME_LIMIT: usize = 120;
 /// Memory it may use: it shares the machine with this program.
-const MEMORY: &str = "128MB";
+const MEMORY: &str = "64MB";
 
 /// A DuckDB file.
 pub struct DuckDb {
-    path: PathBuf,
-    library: Option<String>,
-    connection: Option<ManagedConnection>,
     dialect: Dialect,
+    work: Option<mpsc::Sender<Work>>,
+    thread: Option<JoinHandle<()>>,
 }
+
+/// Something to do on DuckDB's thread.
+type Work = Box<dyn FnOnce(&mut Session) + Send>;
 
 impl DuckDb {
     /// The file is made when it is first written.
@@ -49,9 +58,50 @@ impl DuckDb {
             as_text: |_, column| format!("CAST({column} AS VARCHAR)"),
         };
         let library = library.map(str::to_owned);
-        Ok(Self { path: path.to_owned(), library, connection: None, dialect })
+        let mut session = Session { path: path.to_owned(), library, connection: None };
+        let place = session.place();
+        let (work, todo) = mpsc::channel::<Work>();
+        let thread = std::thread::Builder::new().name("duckdb".to_owned());
+        let thread = thread.spawn(move || todo.iter().for_each(|work| work(&mut session)));
+        let thread = thread.map_err(|error| DestinationError::passing(place, error.to_string()))?;
+        Ok(Self { dialect, work: Some(work), thread: Some(thread) })
     }
 
+    async fn on_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Session) -> Result<T, DestinationError> + Send + 'static,
+    ) -> Result<T, DestinationError> {
+        let (answer, answered) = oneshot::channel();
+        let work: Work = Box::new(move |session| {
+            // Who asked may have gone; the work is done all the same.
+            let _ = answer.send(work(session));
+        });
+        let sent = self.work.as_ref().is_some_and(|thread| thread.send(work).is_ok());
+        match answered.await {
+            Ok(done) if sent => done,
+            _ => Err(DestinationError::passing("duckdb", "its thread ended")),
+        }
+    }
+}
+
+/// Closes the file before anybody else may open it.
+impl Drop for DuckDb {
+    fn drop(&mut self) {
+        self.work = None;
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("DuckDB's thread failed");
+        }
+    }
+}
+
+/// The open file, on its thread.
+struct Session {
+    path: PathBuf,
+    library: Option<String>,
+    connection: Option<ManagedConnection>,
+}
+
+impl Session {
     fn place(&self) -> String {
         format!("duckdb {}", self.path.display())
     }
@@ -112,42 +162,27 @@ impl DuckDb {
         done.map_err(|error| self.placed(error))
     }
 
-    fn read(&mut self, sql: &str, mut each: impl FnMut(Row)) -> Result<(), DestinationError> {
+    fn read(
+        &mut self,
+        sql: &str,
+        mut each: impl FnMut(RecordBatch) -> bool,
+    ) -> Result<(), DestinationError> {
         let read = (|| {
             let mut statement = self.open()?.new_statement().map_err(told)?;
             statement.set_sql_query(sql).map_err(told)?;
-            let found = statement.execute().map_err(told)?;
-            let fields = found.schema();
-            let columns: Vec<Column> = fields
-                .fields()
-                .iter()
-                .map(|field| Column {
-                    name: field.name().clone(),
-                    kind: FieldKind::Text,
-                    meaning: String::new(),
-                })
-                .collect();
-            for some in found {
-                let some =
-                    some.map_err(|error| DestinationError::passing("", error.to_string()))?;
-                let read = rows(&columns, &some, &mut each);
-                read.map_err(|error| DestinationError::passing("", error.to_string()))?;
+            for some in statement.execute().map_err(told)? {
+                if !each(some.map_err(|error| unreadable(&error))?) {
+                    break;
+                }
             }
             Ok::<_, DestinationError>(())
         })();
         read.map_err(|error| self.placed(error))
     }
 
-    fn ingest(
-        &mut self,
-        name: &str,
-        columns: &[Column],
-        rows: &[Row],
-    ) -> Result<(), DestinationError> {
+    fn ingest(&mut self, name: &str, rows: RecordBatch) -> Result<(), DestinationError> {
         let (schema_name, table) = parts(name);
         let done = (|| {
-            let of = batch(&schema(columns, &[]), columns, rows);
-            let of = of.map_err(|error| DestinationError::passing("", error.to_string()))?;
             let mut statement = self.open()?.new_statement().map_err(told)?;
             let append = IngestMode::Append.into();
             statement.set_option(OptionStatement::IngestMode, append).map_err(told)?;
@@ -163,7 +198,7 @@ impl DuckDb {
                     statement.set_option(OptionStatement::Temporary, temporary).map_err(told)?;
                 }
             }
-            statement.bind(of).map_err(told)?;
+            statement.bind(rows).map_err(told)?;
             statement.execute_update().map_err(told)?;
             Ok::<_, DestinationError>(())
         })();
@@ -204,6 +239,21 @@ fn told(error: adbc_core::error::Error) -> DestinationError {
     DestinationError::passing("", said)
 }
 
+fn unreadable(error: &ArrowError) -> DestinationError {
+    DestinationError::passing("duckdb", error.to_string())
+}
+
+/// The columns of a batch, to be read as text.
+fn texts(batch: &RecordBatch) -> Vec<Column> {
+    let fields = batch.schema_ref().fields().iter();
+    let text = |name: &String| Column {
+        name: name.clone(),
+        kind: FieldKind::Text,
+        meaning: String::new(),
+    };
+    fields.map(|field| text(field.name())).collect()
+}
+
 /// Schema and table of a quoted name.
 fn parts(name: &str) -> (Option<String>, String) {
     let plain = |text: &str| text.trim_matches('"').replace("\"\"", "\"");
@@ -220,12 +270,13 @@ impl Engine for DuckDb {
     }
 
     async fn execute(&mut self, sql: &str) -> Result<(), DestinationError> {
-        tokio::task::block_in_place(|| self.run(sql))
+        let sql = sql.to_owned();
+        self.on_thread(move |session| session.run(&sql)).await
     }
 
     async fn query(&mut self, sql: &str) -> Result<Vec<Row>, DestinationError> {
         let mut found = Vec::new();
-        tokio::task::block_in_place(|| self.read(sql, |row| found.push(row)))?;
+        self.each(sql, &mut |row| found.push(row)).await?;
         Ok(found)
     }
 
@@ -238,11 +289,26 @@ impl Engine for DuckDb {
         if rows.is_empty() {
             return Ok(());
         }
-        tokio::task::block_in_place(|| self.ingest(name, columns, rows))
+        let rows =
+            batch(&schema(columns, &[]), columns, rows).map_err(|error| unreadable(&error))?;
+        let name = name.to_owned();
+        self.on_thread(move |session| session.ingest(&name, rows)).await
     }
 
     async fn each(&mut self, sql: &str, each: EachRow<'_>) -> Result<(), DestinationError> {
-        tokio::task::block_in_place(|| self.read(sql, each))
+        let sql = sql.to_owned();
+        let (batches, mut found) = tokio::sync::mpsc::channel(1);
+        let read = self.on_thread(move |session| {
+            session.read(&sql, |batch| batches.blocking_send(batch).is_ok())
+        });
+        let hand_over = async move {
+            while let Some(batch) = found.recv().await {
+                rows(&texts(&batch), &batch, &mut *each).map_err(|error| unreadable(&error))?;
+            }
+            Ok(())
+        };
+        let (read, handed_over) = tokio::join!(read, hand_over);
+        read.and(handed_over)
     }
 
     async fn begin(&mut self) -> Result<(), DestinationError> {
@@ -254,8 +320,14 @@ impl Engine for DuckDb {
     }
 
     async fn undo(&mut self) {
-        if self.execute("ROLLBACK").await.is_err() {
-            self.connection = None;
+        let closed = self.on_thread(|session| {
+            if session.run("ROLLBACK").is_err() {
+                session.connection = None;
+            }
+            Ok(())
+        });
+        if let Err(error) = closed.await {
+            tracing::warn!(%error, "could not roll back");
         }
     }
 }
