@@ -19,8 +19,10 @@ const INITIAL_DAYS: i64 = 30;
 /// How many days are planned at a time. Fixed, so that the order of events does not depend on when
 /// somebody looked.
 const BLOCK_DAYS: i64 = 60;
-/// Events kept in memory over all books: about 100 MiB.
-const AWAKE_EVENTS: usize = 100_000;
+/// Memory for open books, in MiB, where nobody says otherwise.
+pub const USUAL_MIB: usize = 100;
+/// Events of open books that fit into a MiB, about.
+const EVENTS_OF_A_MIB: usize = 1_000;
 
 /// How much transaction history has been pulled from the bank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -257,16 +259,30 @@ impl Log {
 }
 
 /// The books that are open.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Books {
     /// With the turn in which each was last opened.
     open: HashMap<u64, (u64, Book)>,
     turn: u64,
     /// Events in all open books.
     events: usize,
+    /// Most of them that stay open.
+    most_events: usize,
+}
+
+impl Default for Books {
+    fn default() -> Self {
+        let most_events = USUAL_MIB * EVENTS_OF_A_MIB;
+        Self { open: HashMap::new(), turn: 0, events: 0, most_events }
+    }
 }
 
 impl Books {
+    /// Keeps about as many open from now on as fit into so many MiB.
+    pub(crate) fn keep(&mut self, mib: usize) {
+        self.most_events = mib.saturating_mul(EVENTS_OF_A_MIB);
+    }
+
     /// The book of an Item, written anew if it was put away.
     pub(crate) fn open(&mut self, number: u64, life: &Life, log: &Log) -> &mut Book {
         self.turn += 1;
@@ -283,7 +299,7 @@ impl Books {
 
     /// Closes the books longest unused, until those that stay open fit.
     fn put_away(&mut self) {
-        while self.events > AWAKE_EVENTS {
+        while self.events > self.most_events {
             let oldest = self.open.iter().min_by_key(|(_, (turn, _))| *turn);
             let Some(number) = oldest.map(|(number, _)| *number) else { return };
             let closed = self.open.remove(&number);

@@ -66,13 +66,14 @@ impl Engine {
             let folder = folder.clone();
             move |source| StartError::Data { folder, source }
         };
-        let (journal, world) = match &options.data {
+        let (journal, mut world) = match &options.data {
             Some(folder) => {
                 let (journal, world) = Journal::open(folder, options.seed).map_err(bad(folder))?;
                 (Some(journal), world)
             }
             None => (None, World::new(options.seed)),
         };
+        world.keep_books(options.books_mib);
         let signer = Signer::open(options.data.as_deref(), (options.now)().as_second())?;
         let contract = options.contract_report.as_ref();
         let contract = contract.map(|f| ContractReport::open(f).map_err(bad(f))).transpose()?;

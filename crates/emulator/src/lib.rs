@@ -37,6 +37,7 @@ mod tour;
 mod webhook;
 mod world;
 
+pub use book::USUAL_MIB as USUAL_BOOKS_MIB;
 pub use fault::{Fault, FaultKind, KINDS};
 pub use populate::{PopulateError, PopulatedItem, Population, populate};
 pub use server::{CONTRACT_REPORT, Emulator, Options, StartError};

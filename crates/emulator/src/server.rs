@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::book::USUAL_MIB;
 use crate::connection::{self, Cut, Line};
 use crate::distort::{self, Body, Instead, json_body};
 use crate::engine::Engine;
@@ -49,6 +50,9 @@ pub struct Options {
     pub history_delay: Duration,
     /// Where this world's time stands still from the start.
     pub freeze: Option<Timestamp>,
+    /// Memory for the histories of Items that were read, in MiB; the others are written anew when they
+    /// are read again.
+    pub books_mib: usize,
     /// Whether Plaid's rate limits for the sandbox hold.
     pub rate_limits: bool,
     /// Whether logins end thirty days after they were made, as in Plaid's sandbox.
@@ -76,6 +80,7 @@ impl Options {
             initial_delay: Duration::ZERO,
             history_delay: Duration::ZERO,
             freeze: None,
+            books_mib: USUAL_MIB,
             rate_limits: false,
             expire_logins: false,
             record: None,

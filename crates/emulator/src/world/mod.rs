@@ -240,6 +240,11 @@ impl World {
         }
     }
 
+    /// How much memory books may take, in MiB. What they say does not depend on it.
+    pub(crate) fn keep_books(&mut self, mib: usize) {
+        self.books.keep(mib);
+    }
+
     /// The number of the Item behind an access token.
     pub(crate) fn item_of(&self, access_token: &str) -> Option<u64> {
         self.by_token.get(access_token).copied()

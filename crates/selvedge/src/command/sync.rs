@@ -1,7 +1,7 @@
 //! `selvedge sync`: a source into a destination, without a server. Underneath it is the server's own
 //! path over a store in a folder beside the settings: Items are synced, then a connection runs.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,7 +14,7 @@ use clap::Args;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use jiff::SignedDuration;
 use model::{
-    ConnectionSettings, DestinationSettings, ItemEvent, ItemStatus, LocalDestinations, Stream,
+    ConnectionSettings, DestinationSettings, Item, ItemEvent, ItemStatus, LocalDestinations, Stream,
 };
 use pipeline::{Pipeline, Sender, Settings};
 use plaid::Connector;
@@ -252,8 +252,16 @@ async fn link_tokens(
 ) -> anyhow::Result<()> {
     let source = &config.source;
     let client = connector.client(source.plaid_env, source.base_url(), source.credentials());
+    let known = healthy_items(store, integration).await?;
     let mut named = HashSet::new();
     for (token, end_user_id) in source.owned_tokens()? {
+        // An Item that is being read already need not be asked for again.
+        if let Some(item) = known.get(token.expose())
+            && end_user_id.as_ref().unwrap_or(&item.item_id) == &item.end_user_id
+        {
+            named.insert(item.key.clone());
+            continue;
+        }
         let item = client.item_get(&token).await?;
         let end_user_id = end_user_id.unwrap_or_else(|| item.item_id.clone());
         let link = NewLink {
@@ -287,6 +295,25 @@ async fn link_tokens(
         }
     }
     Ok(())
+}
+
+/// The Items without trouble, by their access tokens.
+async fn healthy_items(
+    store: &Store,
+    integration: &Integration,
+) -> anyhow::Result<HashMap<String, Item>> {
+    let mut found = HashMap::new();
+    let filter = ItemFilter {
+        integration: Some(integration.id.clone()),
+        status: Some(ItemStatus::Healthy),
+        ..Default::default()
+    };
+    for item in store.items(&filter, None, i64::MAX).await? {
+        if let Some(token) = store.access_token(&item.key).await? {
+            found.insert(token.expose_secret().to_owned(), item);
+        }
+    }
+    Ok(found)
 }
 
 fn json_of(run: &Run) -> serde_json::Value {

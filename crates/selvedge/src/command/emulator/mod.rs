@@ -76,6 +76,10 @@ struct Serve {
     #[arg(long, value_name = "INSTANT")]
     freeze: Option<Timestamp>,
 
+    /// Memory for the histories of Items that were read; more lets many Items be read again faster.
+    #[arg(long, default_value_t = emulator::USUAL_BOOKS_MIB, value_name = "MIB")]
+    books_memory: usize,
+
     /// Hold callers to Plaid's rate limits for the sandbox.
     #[arg(long)]
     rate_limits: bool,
@@ -115,6 +119,7 @@ impl Serve {
             initial_delay: Duration::from_millis(self.initial_delay),
             history_delay: Duration::from_millis(self.history_delay),
             freeze: self.freeze,
+            books_mib: self.books_memory,
             rate_limits: self.rate_limits,
             expire_logins: self.expire_logins,
             record: self.record,
