@@ -48,6 +48,7 @@ impl Postgres {
             schema: Some(schema.to_owned()),
             name_limit: NAME_LIMIT,
             has_keys: true,
+            most_renamed: usize::MAX,
             as_text: |_, column| format!("{column}::text"),
         };
         let options = options.application_name("selvedge").disable_statement_logging();

@@ -41,6 +41,10 @@ pub struct Dialect {
     /// Whether tables have primary keys; an engine that holds their index in memory does without, and
     /// rows are deleted before they are inserted.
     pub has_keys: bool,
+    /// Most tables of a load that are put in place by their names. More are filled from the tables aside,
+    /// and no earlier generation of them is kept: for an engine that reads the definitions of all tables
+    /// again at every renaming.
+    pub most_renamed: usize,
     /// An expression that reads a column as text.
     pub as_text: fn(FieldKind, &str) -> String,
 }
@@ -368,12 +372,10 @@ impl<E: Engine> Destination for Database<E> {
         for tables in load.tables.chunks(TABLES_AT_ONCE) {
             let waiting =
                 tables.iter().filter(|t| catalog.contains_key(&names.catalog_name(t, ASIDE)));
-            let statements = waiting.flat_map(|table| {
-                [
-                    format!("DROP TABLE IF EXISTS {}", names.table(table, PREVIOUS)),
-                    names.rename(table, "", PREVIOUS),
-                    names.rename(table, ASIDE, ""),
-                ]
+            let renamed = load.tables.len() <= names.dialect.most_renamed;
+            let statements = waiting.flat_map(|table| match renamed {
+                true => names.renamed(table).to_vec(),
+                false => names.filled(table, load.mode).to_vec(),
             });
             self.together(statements.collect::<Vec<_>>()).await?;
         }
@@ -490,6 +492,27 @@ impl Names {
             parts.push(format!("PRIMARY KEY ({})", keys_of(table)));
         }
         format!("CREATE TABLE {name} ({})", parts.join(", "))
+    }
+
+    /// The table aside takes the place of the one in use, which becomes the previous one.
+    fn renamed(&self, table: &Table) -> [String; 3] {
+        [
+            format!("DROP TABLE IF EXISTS {}", self.table(table, PREVIOUS)),
+            self.rename(table, "", PREVIOUS),
+            self.rename(table, ASIDE, ""),
+        ]
+    }
+
+    /// The table in use is made anew from the one aside.
+    fn filled(&self, table: &Table, mode: Mode) -> [String; 5] {
+        let (own, aside) = (self.table(table, ""), self.table(table, ASIDE));
+        [
+            format!("DROP TABLE IF EXISTS {}", self.table(table, PREVIOUS)),
+            format!("DROP TABLE IF EXISTS {own}"),
+            self.create(&own, table, mode),
+            format!("INSERT INTO {own} SELECT * FROM {aside}"),
+            format!("DROP TABLE {aside}"),
+        ]
     }
 
     fn rename(&self, table: &Table, from: &str, to: &str) -> String {

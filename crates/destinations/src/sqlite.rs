@@ -20,6 +20,10 @@ const ROWS: usize = 50;
 /// SQLite has no limit; ours keeps names readable.
 const NAME_LIMIT: usize = 120;
 
+/// Most tables of a stream that are renamed. SQLite reads the whole schema at each renaming: with 8,000
+/// tables a second for every one.
+const RENAMED: usize = 50;
+
 /// A SQLite file.
 pub struct Sqlite {
     path: PathBuf,
@@ -39,6 +43,7 @@ impl Sqlite {
             schema: None,
             name_limit: NAME_LIMIT,
             has_keys: true,
+            most_renamed: RENAMED,
             as_text: |_, column| format!("CAST({column} AS TEXT)"),
         };
         Self { path, connection: None, dialect }

@@ -55,6 +55,7 @@ impl DuckDb {
             schema: Some(schema.to_owned()),
             name_limit: NAME_LIMIT,
             has_keys: false,
+            most_renamed: usize::MAX,
             as_text: |_, column| format!("CAST({column} AS VARCHAR)"),
         };
         let library = library.map(str::to_owned);

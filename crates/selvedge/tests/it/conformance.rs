@@ -215,23 +215,36 @@ async fn appends(make: &Make<'_>) {
 
 async fn spreads(make: &Make<'_>) {
     let mut destination = make();
-    let tables: Vec<Arc<Table>> =
-        ["alice", "bob"].iter().map(|name| table(Some(name), &KINDS, true)).collect();
-    let load = load(Mode::Merge, 1, tables.clone());
-    destination.prepare(std::slice::from_ref(&load), true).await.unwrap();
-    let parts = tables.iter().enumerate().map(|(n, table)| Part {
-        table: Arc::clone(table),
-        rows: vec![row("same key", i64::try_from(n).unwrap())],
-        gone: Vec::new(),
-    });
-    let batch = Batch { load: &load, aside: false, parts: parts.collect(), mark: "m".to_owned() };
-    destination.write(batch).await.unwrap();
-    destination.settle(&load).await.unwrap();
+    // More than a SQLite file renames.
+    let names = (0..60).map(|number| format!("end user {number}"));
+    let tables: Vec<Arc<Table>> = names.map(|name| table(Some(&name), &KINDS, true)).collect();
+    let first = load(Mode::Merge, 1, tables.clone());
+    let refresh = Load { refreshes: true, ..load(Mode::Merge, 2, tables.clone()) };
+    let rows = |key| move |n: usize| row(key, i64::try_from(n).unwrap());
+    let batch = |load, aside, key| {
+        let parts = tables.iter().enumerate().map(|(n, table)| Part {
+            table: Arc::clone(table),
+            rows: vec![rows(key)(n)],
+            gone: Vec::new(),
+        });
+        Batch { load, aside, parts: parts.collect(), mark: key.to_owned() }
+    };
+    destination.prepare(std::slice::from_ref(&first), true).await.unwrap();
+    destination.write(batch(&first, false, "same key")).await.unwrap();
+    destination.settle(&first).await.unwrap();
     for (n, table) in tables.iter().enumerate() {
-        let expected = content(table, [row("same key", i64::try_from(n).unwrap())]);
+        let expected = content(table, [rows("same key")(n)]);
         assert_eq!(there(destination.as_mut(), table).await, expected);
     }
-    destination.clear(&load).await.unwrap();
+    destination.begin_aside(&refresh, "begun").await.unwrap();
+    destination.write(batch(&refresh, true, "new key")).await.unwrap();
+    destination.swap(&refresh, "swapped").await.unwrap();
+    for (n, table) in tables.iter().enumerate() {
+        let expected = content(table, [rows("new key")(n)]);
+        assert_eq!(there(destination.as_mut(), table).await, expected);
+    }
+    destination.write(batch(&refresh, false, "new key")).await.unwrap();
+    destination.clear(&refresh).await.unwrap();
 }
 
 /// A column that is new is told of, and added when that is wished.
