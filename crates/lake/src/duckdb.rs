@@ -77,11 +77,10 @@ impl DuckDb {
             // Who asked may have gone; the work is done all the same.
             let _ = answer.send(work(session));
         });
-        let sent = self.work.as_ref().is_some_and(|thread| thread.send(work).is_ok());
-        match answered.await {
-            Ok(done) if sent => done,
-            _ => Err(DestinationError::passing("duckdb", "its thread ended")),
-        }
+        // A thread that ended drops the work, and the answer with it.
+        let _ = self.work.as_ref().map(|thread| thread.send(work));
+        let gone = |_| Err(DestinationError::passing("duckdb", "its thread ended"));
+        answered.await.unwrap_or_else(gone)
     }
 }
 

@@ -130,7 +130,8 @@ impl Sync {
             watch: Some(bars.watch()),
             most_tries: self.tries,
         };
-        for stream in streams {
+        // Counting a large store takes a second, and without a terminal nobody sees the bars.
+        for stream in streams.into_iter().filter(|_| std::io::stderr().is_terminal()) {
             let records = store.count_records(&integration.id, stream).await?;
             bars.expect(stream, u64::try_from(records).unwrap_or(0));
         }
@@ -358,11 +359,7 @@ struct Bars {
 
 impl Bars {
     fn new() -> Self {
-        let all = MultiProgress::new();
-        if !std::io::stderr().is_terminal() {
-            all.set_draw_target(indicatif::ProgressDrawTarget::hidden());
-        }
-        Self { all, streams: Arc::default() }
+        Self { all: MultiProgress::new(), streams: Arc::default() }
     }
 
     /// A stream of which so many records are known to be.
