@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use deltalake::datafusion::prelude::{DataFrame, ParquetReadOptions, SessionContext, col, lit};
+use deltalake::delta_datafusion::DeltaSessionContext;
 use deltalake::kernel::Transaction;
 use deltalake::kernel::transaction::CommitProperties;
 use deltalake::protocol::SaveMode;
@@ -26,6 +27,7 @@ use tempfile::TempPath;
 
 use crate::Parquet;
 use crate::columns::{batch, rows, schema_of};
+use crate::parquet::properties;
 
 /// The column of a merge's source that says which rows went.
 const GONE: &str = "__selvedge_gone";
@@ -115,6 +117,8 @@ impl DeltaLake {
             .open(table)
             .await?
             .merge(source, same)
+            .with_session_state(Arc::new(session().map_err(failed)?.state()))
+            .with_writer_properties(properties())
             .with_source_alias("source")
             .with_target_alias("target")
             .when_matched_delete(|delete| delete.predicate(gone().eq(lit(true))))
@@ -184,6 +188,12 @@ impl DeltaLake {
         let made = found.write(vec![empty]).with_save_mode(SaveMode::Ignore).await;
         made.map_err(failed)
     }
+}
+
+/// Where reads and merges run: one after another, because each holds rows of its own.
+fn session() -> Result<SessionContext, DeltaTableError> {
+    let one = [("datafusion.execution.target_partitions".to_owned(), "1".to_owned())];
+    Ok(DeltaSessionContext::new_with_session_overrides(&one.into())?.into_inner())
 }
 
 /// Rows and keys of a merge, with what happens to each.
@@ -331,11 +341,14 @@ impl Destination for DeltaLake {
                     done.map_err(|error| DestinationError::file(&path, error))?;
                     let named = path.with_extension("parquet");
                     path.persist(&named).map_err(|e| DestinationError::file(&named, e.error))?;
-                    let context = SessionContext::new();
                     let text = named.to_string_lossy().into_owned();
-                    let read = context.read_parquet(text, ParquetReadOptions::default()).await;
+                    let session = session().map_err(failed)?;
+                    let read = session.read_parquet(text, ParquetReadOptions::default()).await;
                     let plan = read.map_err(|error| failed(error.into()))?.into_unoptimized_plan();
-                    found.write(Vec::new()).with_input_plan(plan)
+                    let write = found.write(Vec::new()).with_input_plan(plan);
+                    write
+                        .with_session_state(Arc::new(session.state()))
+                        .with_writer_properties(properties())
                 }
                 None => {
                     let empty = batch(&schema_of(table), &table.columns, &[]);

@@ -26,11 +26,7 @@ impl Format for Parquet {
 
     fn writer(&self, table: &Table, file: File) -> io::Result<Box<dyn RowWriter>> {
         let schema = schema_of(table);
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::SNAPPY)
-            .set_max_row_group_row_count(Some(GROUP_ROWS))
-            .build();
-        let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties));
+        let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties()));
         let writer = writer.map_err(worded)?;
         Ok(Box::new(Writer { writer, schema, columns: table.columns.clone(), held: Vec::new() }))
     }
@@ -90,6 +86,14 @@ impl RowWriter for Writer {
 }
 
 /// A full disk stays a full disk.
+/// How files are written.
+pub(crate) fn properties() -> WriterProperties {
+    WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        .set_max_row_group_row_count(Some(GROUP_ROWS))
+        .build()
+}
+
 fn worded(error: ParquetError) -> io::Error {
     match error {
         ParquetError::External(inner) => match inner.downcast::<io::Error>() {
