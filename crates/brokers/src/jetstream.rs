@@ -13,14 +13,12 @@ use async_nats::jetstream::stream::{Config, LastRawMessageErrorKind, StorageType
 use async_nats::jetstream::{self, Context};
 use async_trait::async_trait;
 use destinations::{
-    Batch, Destination, DestinationError, Load, MissingColumn, messages_of, plain_name,
+    Batch, Destination, DestinationError, Load, MissingColumn, fingerprint, messages_of, plain_name,
 };
 use futures_util::StreamExt;
 use model::DestinationSettings;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
-
-use crate::fingerprint;
 
 /// Within this time the server itself drops what is sent twice.
 const DUPLICATES: Duration = Duration::from_secs(600);
@@ -188,7 +186,7 @@ impl JetStream {
     }
 
     async fn set_mark(&mut self, load: &str, mark: &str) -> Result<(), DestinationError> {
-        let id = format!("{}:mark:{:x}", self.behind(load).await?, fingerprint(mark));
+        let id = format!("{}:mark:{:x}", self.behind(load).await?, fingerprint([mark]));
         let subject = self.marks_subject(load);
         let sequence = self.publish(load, vec![(subject, id, mark.to_owned())]).await?;
         self.marks.insert(load.to_owned(), sequence);

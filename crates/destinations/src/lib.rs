@@ -26,7 +26,7 @@ pub use destination::{
 pub use files::{Files, Format, Place, RowWriter};
 pub use folder::Folder;
 pub use http::Http;
-pub use line_message::{LineMessage, messages_of};
+pub use line_message::{LineMessage, fingerprint, messages_of};
 pub use postgres::Postgres;
 pub use process::Process;
 pub use sql::{Database, Dialect, Engine, quoted};

@@ -11,19 +11,13 @@ use crate::table::Row;
 /// The column that is different whenever a row is written.
 const WRITTEN_AT: &str = "_selvedge_synced_at";
 
-/// FNV-1a: the same on every machine, and enough to tell rows of one batch apart.
-struct Fingerprint(u64);
-
-impl Fingerprint {
-    fn new() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-
-    fn take(&mut self, text: &str) {
-        for byte in text.bytes().chain([0x1f]) {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    }
+/// A number made of texts by FNV-1a: the same on every machine, and enough to tell the rows of one
+/// batch apart.
+pub fn fingerprint<'a>(texts: impl IntoIterator<Item = &'a str>) -> u64 {
+    let bytes = texts.into_iter().flat_map(|text| text.bytes().chain([0x1f]));
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 #[derive(Serialize)]
@@ -87,15 +81,11 @@ fn message(load: &Load, part: &Part, row: &Row, kind: &'static str) -> LineMessa
         true => String::new(),
         false => table.json_key(row).get().to_owned(),
     };
-    let mut fingerprint = Fingerprint::new();
-    fingerprint.take(kind);
-    fingerprint.take(&table.to_string());
-    for (column, cell) in table.columns.iter().zip(row) {
-        if column.name != WRITTEN_AT {
-            fingerprint.take(cell.as_deref().unwrap_or("\u{0}"));
-        }
-    }
+    let name = table.to_string();
+    let cells = table.columns.iter().zip(row).filter(|(column, _)| column.name != WRITTEN_AT);
+    let cells = cells.map(|(_, cell)| cell.as_deref().unwrap_or("\u{0}"));
+    let fingerprint = fingerprint([kind, &name].into_iter().chain(cells));
     let text =
         serde_json::to_string(&line).expect("texts, numbers and JSON can be written as JSON");
-    LineMessage { table: table.to_string(), key, text, fingerprint: fingerprint.0 }
+    LineMessage { table: name, key, text, fingerprint }
 }

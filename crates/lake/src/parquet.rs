@@ -85,7 +85,6 @@ impl RowWriter for Writer {
     }
 }
 
-/// A full disk stays a full disk.
 /// How files are written.
 pub(crate) fn properties() -> WriterProperties {
     WriterProperties::builder()
@@ -94,6 +93,7 @@ pub(crate) fn properties() -> WriterProperties {
         .build()
 }
 
+/// A full disk stays a full disk.
 fn worded(error: ParquetError) -> io::Error {
     match error {
         ParquetError::External(inner) => match inner.downcast::<io::Error>() {

@@ -104,14 +104,12 @@ pub(crate) async fn run_connection(means: &Means<'_>, lease: &Lease) -> Result<(
         false => act(means, &connection, &mut run).await,
     };
     let now = store.ambient().now();
-    let next = next_due(&connection, &run, now);
     let failure = match result {
         Ok(outcome) => {
             run.log(now, outcome.clone());
             run.body.outcome = Some(outcome);
             run.state = RunState::Succeeded;
-            run.ended_at = Some(now);
-            return end(means, &run, lease, next).await;
+            return end(means, &connection, run, lease, now).await;
         }
         Err(failure) => failure,
     };
@@ -144,22 +142,23 @@ pub(crate) async fn run_connection(means: &Means<'_>, lease: &Lease) -> Result<(
     for stream in run.body.streams.iter_mut().filter(|s| s.state == RunState::Running) {
         stream.state = run.state;
     }
-    run.ended_at = Some(now);
-    let next = next_due(&connection, &run, now);
-    end(means, &run, lease, next).await
+    end(means, &connection, run, lease, now).await
 }
 
 async fn end(
     means: &Means<'_>,
-    run: &Run,
+    connection: &Connection,
+    mut run: Run,
     lease: &Lease,
-    next: Timestamp,
+    now: Timestamp,
 ) -> Result<(), store::Error> {
+    run.ended_at = Some(now);
     let wrote = run.body.streams.iter().any(|stream| stream.written + stream.deleted > 0);
     let is_quiet = run.body.cause == "change" && !wrote && run.state == RunState::Succeeded;
-    means.store.end_run(run, lease, next, !is_quiet).await?;
+    let next = next_due(connection, &run, now);
+    means.store.end_run(&run, lease, next, !is_quiet).await?;
     if let Some(watch) = means.watch {
-        watch(run);
+        watch(&run);
     }
     Ok(())
 }

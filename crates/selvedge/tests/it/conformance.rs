@@ -243,7 +243,13 @@ async fn spreads(make: &Make<'_>) {
         let expected = content(table, [rows("new key")(n)]);
         assert_eq!(there(destination.as_mut(), table).await, expected);
     }
+    // Once more, in place of what has the same key.
     destination.write(batch(&refresh, false, "new key")).await.unwrap();
+    destination.settle(&refresh).await.unwrap();
+    for (n, table) in tables.iter().enumerate() {
+        let expected = content(table, [rows("new key")(n)]);
+        assert_eq!(there(destination.as_mut(), table).await, expected);
+    }
     destination.clear(&refresh).await.unwrap();
 }
 

@@ -103,11 +103,16 @@ impl Scene {
     }
 
     async fn count(&self, table: &str) -> i64 {
+        self.rows(table).await.unwrap()
+    }
+
+    /// Rows of a table; the file is there before its tables are.
+    async fn rows(&self, table: &str) -> Result<i64, sqlx::Error> {
         use sqlx::{Connection, Row};
         let url = format!("sqlite://{}?mode=ro", self.out().display());
-        let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
+        let mut connection = sqlx::SqliteConnection::connect(&url).await?;
         let sql = sqlx::AssertSqlSafe(format!("SELECT COUNT(*) FROM {table}"));
-        sqlx::query(sql).fetch_one(&mut connection).await.unwrap().get(0)
+        Ok(sqlx::query(sql).fetch_one(&mut connection).await?.get(0))
     }
 }
 
@@ -186,13 +191,12 @@ async fn on_every_change_means_without_being_asked_and_pausing_means_not() {
     let written = async |expected: i64| {
         scene
             .until("the rows", async || {
-                let is_there = scene.out().exists();
-                (is_there && scene.count("transactions").await == expected).then_some(())
+                let rows = scene.rows("transactions").await;
+                rows.is_ok_and(|rows| rows == expected).then_some(())
             })
             .await;
     };
     let ledger = async || i64::try_from(scene.bank.ledger().await.len()).unwrap();
-    scene.until("the table", async || scene.out().exists().then_some(())).await;
     written(ledger().await).await;
     let sync = format!("/v1/items/{}/sync", item.item_id);
     scene.bank.advance(10).await;

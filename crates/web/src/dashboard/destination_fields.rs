@@ -49,6 +49,15 @@ const fn field(
     FieldOf { name, label, help, is_secret, is_optional, form }
 }
 
+const FILE: &[FieldOf] = &[field(
+    "path",
+    "File",
+    "Inside the server's folder for destinations.",
+    false,
+    false,
+    Form::Text,
+)];
+
 const FILES: &[FieldOf] = &[
     field(
         "path",
@@ -85,30 +94,8 @@ pub(super) const DESTINATIONS: &[DestinationFields] = &[
             field("schema", "Schema", "public, if left empty.", false, true, Form::Text),
         ],
     },
-    DestinationFields {
-        kind: "sqlite",
-        label: "SQLite",
-        fields: &[field(
-            "path",
-            "File",
-            "Inside the server's folder for destinations.",
-            false,
-            false,
-            Form::Text,
-        )],
-    },
-    DestinationFields {
-        kind: "duckdb",
-        label: "DuckDB",
-        fields: &[field(
-            "path",
-            "File",
-            "Inside the server's folder for destinations.",
-            false,
-            false,
-            Form::Text,
-        )],
-    },
+    DestinationFields { kind: "sqlite", label: "SQLite", fields: FILE },
+    DestinationFields { kind: "duckdb", label: "DuckDB", fields: FILE },
     DestinationFields { kind: "parquet", label: "Parquet files", fields: FILES },
     DestinationFields { kind: "csv", label: "CSV files", fields: FILES },
     DestinationFields { kind: "jsonl", label: "JSON Lines files", fields: FILES },
