@@ -2,7 +2,7 @@
 //!
 //! Reading order: `table` is what is written, `destination` the contract every way out keeps. Databases
 //! share `sql`, with an engine in `postgres` and `sqlite`; files share `files`, with formats in
-//! `text_formats` and a place in `folder`; `http` and `process` tell others. `airbyte` and `singer` are
+//! `text_formats` and a place in `folder`; `scratch` is for what is on its way; `http` and `process` tell others. `airbyte` and `singer` are
 //! the messages of a source. Heavy ways out are in the crates `lake` and `brokers`.
 
 pub mod airbyte;
@@ -13,6 +13,7 @@ mod http;
 mod line_message;
 mod postgres;
 mod process;
+mod scratch;
 pub mod singer;
 mod sql;
 mod sqlite;
@@ -29,6 +30,7 @@ pub use http::Http;
 pub use line_message::{LineMessage, fingerprint, messages_of};
 pub use postgres::Postgres;
 pub use process::Process;
+pub use scratch::Scratch;
 pub use sql::{Database, Dialect, Engine, quoted};
 pub use sqlite::Sqlite;
 pub use table::{Cell, Column, Row, Table, bounded_name, canonical, cell, plain_name};

@@ -15,12 +15,12 @@ use jiff::Timestamp;
 use model::{DestinationSettings, Protocol};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader, BufWriter};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::task::JoinHandle;
 
 use crate::destination::{Batch, Destination, DestinationError, Load, MissingColumn, Mode};
+use crate::scratch::Scratch;
 use crate::table::{Row, Table};
 
 /// A child that was told the end has this long to write the rest.
@@ -53,7 +53,7 @@ struct Running {
     readers: Vec<JoinHandle<()>>,
     /// Streams whose end the child has to be told.
     complete: Vec<Value>,
-    _files: TempDir,
+    _files: Scratch,
 }
 
 /// A mark that was sent, and the states that have to come back for it.
@@ -102,9 +102,9 @@ impl Process {
     }
 
     /// Files that only this user can read.
-    fn files(&self, catalog: Option<&Value>) -> Result<TempDir, DestinationError> {
-        let failed = |error| DestinationError::file(&std::env::temp_dir(), error);
-        let folder = TempDir::with_prefix("selvedge-").map_err(failed)?;
+    fn files(&self, catalog: Option<&Value>) -> Result<Scratch, DestinationError> {
+        let folder = Scratch::new()?;
+        let failed = |error| DestinationError::file(folder.path(), error);
         let write = |name: &str, text: &str| {
             std::fs::File::create(folder.path().join(name))
                 .and_then(|mut file| file.write_all(text.as_bytes()))
@@ -116,7 +116,7 @@ impl Process {
         Ok(folder)
     }
 
-    fn program(&self, arguments: &[&str], files: &TempDir) -> Command {
+    fn program(&self, arguments: &[&str], files: &Scratch) -> Command {
         let mut command = Command::new(&self.command[0]);
         command.args(&self.command[1..]).args(arguments).arg("--config");
         command.arg(files.path().join("config.json"));

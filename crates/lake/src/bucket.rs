@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Seek, Write};
 
 use async_trait::async_trait;
-use destinations::{DestinationError, Place};
+use destinations::{DestinationError, Place, Scratch, plain_name};
 use futures_util::TryStreamExt;
 use model::FilesSettings;
 use object_store::aws::AmazonS3ConfigKey;
@@ -27,6 +27,8 @@ pub struct Bucket {
     store: Box<dyn ObjectStore>,
     root: Path,
     place: String,
+    /// Where files are written before they are sent.
+    scratch: Scratch,
 }
 
 impl Bucket {
@@ -57,7 +59,7 @@ impl Bucket {
             tracing::debug!(%error, "a bucket could not be opened");
             refused("the bucket's settings cannot be used".to_owned())
         })?;
-        Ok(Self { store, root, place })
+        Ok(Self { store, root, place, scratch: Scratch::new()? })
     }
 
     fn path(&self, name: &str) -> Path {
@@ -88,8 +90,7 @@ impl Bucket {
         let mut buffer = vec![0; PART_BYTES];
         loop {
             let read = file.read(&mut buffer);
-            let read =
-                read.map_err(|error| DestinationError::file(&std::env::temp_dir(), error))?;
+            let read = read.map_err(|error| DestinationError::file(self.scratch.path(), error))?;
             if read == 0 {
                 break;
             }
@@ -124,11 +125,15 @@ impl Place for Bucket {
         self.place.clone()
     }
 
-    fn scratch(&self, _owner: &str) -> Result<NamedTempFile, DestinationError> {
-        NamedTempFile::new().map_err(|error| DestinationError::file(&std::env::temp_dir(), error))
+    fn scratch(&self, owner: &str) -> Result<NamedTempFile, DestinationError> {
+        let folder = self.scratch.part(&plain_name(owner))?;
+        NamedTempFile::new_in(&folder).map_err(|error| DestinationError::file(&folder, error))
     }
 
-    fn clear_scratch(&self, _owner: &str) {}
+    fn clear_scratch(&self, owner: &str) {
+        // What cannot be removed now goes with the process.
+        let _kept = std::fs::remove_dir_all(self.scratch.path().join(plain_name(owner)));
+    }
 
     async fn put(&self, name: &str, file: TempPath) -> Result<(), DestinationError> {
         let opened = File::open(&file);
@@ -159,8 +164,8 @@ impl Place for Bucket {
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(self.failed(name, error)),
         };
-        let failed = |error| DestinationError::file(&std::env::temp_dir(), error);
-        let mut file = tempfile::tempfile().map_err(failed)?;
+        let failed = |error| DestinationError::file(self.scratch.path(), error);
+        let mut file = tempfile::tempfile_in(self.scratch.path()).map_err(failed)?;
         let mut parts = found.into_stream();
         while let Some(part) = parts.try_next().await.map_err(|error| self.failed(name, error))? {
             file.write_all(&part).map_err(failed)?;
