@@ -1,6 +1,6 @@
 # The front door. `make demo` and `make test` are all a newcomer needs; `make help` lists the rest.
 
-.PHONY: help demo build test check soak warehouses resurrect scale bench assets tools test-tools openapi erd
+.PHONY: help demo build test check soak warehouses resurrect scale bench eval assets tools test-tools openapi erd
 .DEFAULT_GOAL := help
 
 BINARY := target/release/selvedge
@@ -52,6 +52,11 @@ scale: build ## Memory and CPU at fifty thousand and a million rows
 bench: build ## Cold start, memory, first load beside a plain client; a million emulated rows beside a bare server
 	scripts/bench $(BINARY)
 	scripts/bench_emulator $(BINARY)
+	scripts/need bench $(VENV)
+	$(VENV)-bench/bin/python scripts/bench_enrich $(BINARY)
+
+eval: tools ## How often the judgement is right, on rows that its model has not seen
+	cargo run --quiet --release --locked --package enrich --example eval -- --calibrate
 
 erd: build ## Draw docs/reference/streams.svg anew
 	$(BINARY) streams --svg > docs/reference/streams.svg

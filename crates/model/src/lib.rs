@@ -2,13 +2,14 @@
 //!
 //! Reading order: who asks (`integration`), what is linked (`item`), what arrives (`account`,
 //! `transaction`, and every other `stream`), how it is told onward (`change`), where it goes
-//! (`connection`), and the values they are made of.
+//! (`connection`), what processing adds (`enrichment`), and the values they are made of.
 
 mod account;
 mod airbyte_columns;
 mod ambient;
 mod change;
 mod connection;
+mod enrichment;
 mod id;
 mod integration;
 mod item;
@@ -30,6 +31,7 @@ pub use connection::{
     Protocol, SHORTEST_INTERVAL_MINUTES, Schedule, SchemaChanges, SettingsFault, StreamChoice,
     SyncMode, USUAL_TABLE_LIMIT,
 };
+pub use enrichment::{Confidence, Counterparty, EnrichedCategory, Enrichment, Merchant, RunnerUp};
 pub use id::{
     ApiKeyId, ConnectionId, DeliveryId, EndUserId, IntegrationId, InvalidId, ItemKey,
     LinkSessionId, RunId, SubscriptionId, SuggestionId, TransactionKey,

@@ -62,6 +62,7 @@ fields! {
         payment_channel Text "online, in store, other"
         check_number Text "Cheque number"
         category Object "Plaid's personal finance category"
+        enrichment Object "What processing says: merchant, category, flags, each with a reason"
         annotation Object "What people noted about it: category, note, tags"
         removed Boolean "True for a row that Plaid took back; only in the full history"
     }

@@ -6,6 +6,8 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::Enrichment;
+
 /// Which way the money went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -74,6 +76,9 @@ pub struct Transaction {
     pub check_number: Option<String>,
     /// Plaid's category.
     pub category: Option<Category>,
+    /// What processing says of it: merchant, category, flags, each with a reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enrichment: Option<Enrichment>,
     /// What people noted about the event. It stays with the event, whatever Plaid does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotation: Option<Annotation>,

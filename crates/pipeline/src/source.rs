@@ -17,6 +17,7 @@ use store::{Extracted, Place};
 use tempfile::SpooledTempFile;
 
 use crate::connection::plan::{StreamPlan, now_cell, source_plan};
+use crate::enrich_page::enrich_page;
 
 /// Records of an Item that are held in memory; more wait in a file that nobody can open.
 const IN_MEMORY_BYTES: usize = 16 * 1024 * 1024;
@@ -242,12 +243,13 @@ struct Spool<'a> {
 impl Stage for Spool<'_> {
     type Error = std::io::Error;
 
-    async fn stage(&mut self, attempt: u32, _: u32, page: Page) -> std::io::Result<()> {
+    async fn stage(&mut self, attempt: u32, _: u32, mut page: Page) -> std::io::Result<()> {
         if attempt != self.attempt {
             // What an attempt brought that was given up is void.
             self.read.clear()?;
             (self.attempt, self.set_aside) = (attempt, 0);
         }
+        enrich_page(&mut page);
         self.set_aside += page.quarantined.len();
         for Staged { record, raw } in page.added.into_iter().chain(page.modified) {
             if self.since.is_some_and(|since| record.date < since) {

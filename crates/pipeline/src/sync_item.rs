@@ -9,6 +9,7 @@ use plaid::{
 };
 use store::{Applied, Lease, Reading, StreamState, Update};
 
+use crate::enrich_page::enrich_page;
 use crate::memory::Memory;
 use crate::retry::jitter;
 use crate::step::{Failure, Rules};
@@ -82,8 +83,14 @@ struct StagedItem<'a, M> {
 impl<M: Memory> Stage for StagedItem<'_, M> {
     type Error = store::Error;
 
-    async fn stage(&mut self, attempt: u32, number: u32, page: Page) -> Result<(), store::Error> {
+    async fn stage(
+        &mut self,
+        attempt: u32,
+        number: u32,
+        mut page: Page,
+    ) -> Result<(), store::Error> {
         trial::crash_point("page.fetched");
+        enrich_page(&mut page);
         self.memory.stage_page(self.lease, attempt, number, &page).await?;
         trial::crash_point("page.staged");
         Ok(())

@@ -123,6 +123,7 @@ fn transaction(
         payment_channel: wire.payment_channel,
         check_number: wire.check_number,
         category: wire.personal_finance_category.map(category),
+        enrichment: None,
         annotation: None,
         removed: false,
     };

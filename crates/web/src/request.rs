@@ -93,19 +93,23 @@ async fn api_key(parts: &Parts, web: &Web) -> Result<ApiKey, Problem> {
 
 /// The raw bytes of a body within the limit.
 pub(crate) async fn read_body(request: Request<Body>) -> Result<Bytes, Problem> {
-    axum::body::to_bytes(request.into_body(), BODY_LIMIT_BYTES).await.map_err(|_| {
-        Problem::new(BODY_TOO_LARGE, format!("The body is larger than {BODY_LIMIT_BYTES} bytes."))
+    read_body_within(request, BODY_LIMIT_BYTES).await
+}
+
+async fn read_body_within(request: Request<Body>, limit_bytes: usize) -> Result<Bytes, Problem> {
+    axum::body::to_bytes(request.into_body(), limit_bytes).await.map_err(|_| {
+        Problem::new(BODY_TOO_LARGE, format!("The body is larger than {limit_bytes} bytes."))
     })
 }
 
-/// A JSON body.
-pub(crate) struct Json<T>(pub(crate) T);
+/// A JSON body of so many bytes at most.
+pub(crate) struct Json<T, const LIMIT_BYTES: usize = BODY_LIMIT_BYTES>(pub(crate) T);
 
-impl<T: DeserializeOwned> FromRequest<Web> for Json<T> {
+impl<T: DeserializeOwned, const LIMIT_BYTES: usize> FromRequest<Web> for Json<T, LIMIT_BYTES> {
     type Rejection = Problem;
 
     async fn from_request(request: Request<Body>, _: &Web) -> Result<Self, Problem> {
-        let bytes = read_body(request).await?;
+        let bytes = read_body_within(request, LIMIT_BYTES).await?;
         if bytes.trim_ascii_start().first() != Some(&b'{') {
             return Err(Problem::new(INVALID_BODY, "The body must be a JSON object."));
         }

@@ -13,8 +13,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::{
-    changes, connections, end_users, integrations, item_health, items, link_tokens, links, sources,
-    streams, subscriptions, suggestions, system, transactions,
+    changes, connections, end_users, enrich, integrations, item_health, items, link_tokens, links,
+    sources, streams, subscriptions, suggestions, system, transactions,
 };
 use crate::state::Web;
 use crate::{dashboard, receiver, request};
@@ -105,6 +105,7 @@ fn api() -> OpenApiRouter<Web> {
         .routes(routes!(transactions::get, transactions::annotate))
         .routes(routes!(transactions::history))
         .routes(routes!(changes::list))
+        .routes(routes!(enrich::enrich))
         .routes(routes!(sources::create, sources::list))
         .routes(routes!(sources::get, sources::delete))
         .routes(routes!(sources::check))

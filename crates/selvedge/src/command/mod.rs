@@ -5,6 +5,7 @@ mod check;
 mod demo;
 mod discover;
 mod emulator;
+mod enrich;
 mod keys;
 mod link;
 mod openapi;
@@ -43,6 +44,8 @@ pub(crate) enum Command {
     Discover(Box<discover::Discover>),
     /// Read a Plaid source into a destination, without a server.
     Sync(Box<sync::Sync>),
+    /// Say what transactions mean: rows of a file, or a stream between other programs.
+    Enrich(enrich::Enrich),
     /// Bring an existing estate of Items into a running server.
     Link(link::Link),
     /// Read an Item again from the beginning and reconcile.
@@ -78,6 +81,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Check(check) => check.run().await,
             Command::Discover(discover) => discover.run().await,
             Command::Sync(sync) => sync.run().await,
+            Command::Enrich(enrich) => enrich.run().await,
             Command::Link(link) => link.run().await,
             Command::Resync(resync) => resync.run().await,
             Command::Keys(keys) => keys.run().await,

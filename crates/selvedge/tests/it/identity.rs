@@ -107,6 +107,7 @@ fn row(transaction_id: &str, pending_of: Option<&str>, amount: &str) -> Staged<T
         payment_channel: None,
         check_number: None,
         category: None,
+        enrichment: None,
         annotation: None,
         removed: false,
     };

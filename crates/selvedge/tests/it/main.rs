@@ -12,6 +12,7 @@ mod demo;
 mod documents;
 mod durable;
 mod engines;
+mod enrich;
 mod fault_matrix;
 mod guides;
 mod identity;

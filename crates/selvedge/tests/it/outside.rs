@@ -10,7 +10,7 @@ use testkit::{Bank, CLIENT_ID, SECRET, World};
 
 use crate::process::{BINARY, Running, output_of, root, selvedge};
 
-fn python() -> Command {
+pub(crate) fn python() -> Command {
     let python = root().join(".venv/bin/python");
     assert!(python.exists(), "run `make test`, which makes {}", python.display());
     let mut command = Command::new(python);

@@ -8,16 +8,18 @@ use std::path::{Path, PathBuf};
 use crate::process::root;
 
 /// What each crate may import of ours (ARCHITECTURE.md).
-const MAY_IMPORT: [(&str, &[&str]); 12] = [
+const MAY_IMPORT: [(&str, &[&str]); 14] = [
     ("trial", &[]),
     ("model", &[]),
+    ("classifier", &[]),
+    ("enrich", &["classifier", "model"]),
     ("plaid", &["model", "trial"]),
     ("store", &["model", "trial"]),
     ("destinations", &["model"]),
-    ("lake", &["destinations", "model"]),
+    ("lake", &["destinations", "enrich", "model"]),
     ("brokers", &["destinations", "model"]),
-    ("pipeline", &["destinations", "model", "plaid", "store", "trial"]),
-    ("web", &["model", "plaid", "store", "trial"]),
+    ("pipeline", &["destinations", "enrich", "model", "plaid", "store", "trial"]),
+    ("web", &["enrich", "model", "plaid", "store", "trial"]),
     ("emulator", &[]),
     (
         "selvedge",
@@ -25,6 +27,7 @@ const MAY_IMPORT: [(&str, &[&str]); 12] = [
             "brokers",
             "destinations",
             "emulator",
+            "enrich",
             "lake",
             "model",
             "pipeline",

@@ -4,6 +4,7 @@
 pub(crate) mod changes;
 pub(crate) mod connections;
 pub(crate) mod end_users;
+pub(crate) mod enrich;
 pub(crate) mod integrations;
 pub(crate) mod item_health;
 pub(crate) mod items;

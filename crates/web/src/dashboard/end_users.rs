@@ -6,7 +6,7 @@ use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use jiff::Timestamp;
-use model::{Account, Balance, Category, Direction, EndUser, Item, Transaction};
+use model::{Account, Balance, Direction, EndUser, Item, Transaction};
 use serde::Deserialize;
 use store::{ChangeFilter, ItemFilter, TransactionFilter, TransactionPlace};
 
@@ -92,6 +92,10 @@ struct TransactionRow {
     merchant: Option<String>,
     account: String,
     category: String,
+    /// Why processing says so.
+    reason: Option<String>,
+    /// What Plaid says, where it is something else.
+    plaid: Option<String>,
     pending: bool,
     out: String,
     into: String,
@@ -227,13 +231,15 @@ impl TransactionRow {
             Direction::In => (String::new(), amount),
         };
         Self {
+            merchant: merchant(&row),
+            category: category(&row),
+            reason: row.enrichment.as_ref().map(|it| it.category.reason.clone()),
+            plaid: plaid_differs(&row),
+            account: account.map_or_else(String::new, |account| account.name.clone()),
+            date: row.date.to_string(),
             id: row.id,
             transaction_id: row.transaction_id,
-            date: row.date.to_string(),
             name: row.name,
-            merchant: row.merchant_name,
-            account: account.map_or_else(String::new, |account| account.name.clone()),
-            category: row.category.as_ref().map_or_else(String::new, plain),
             pending: row.pending,
             out,
             into,
@@ -243,11 +249,39 @@ impl TransactionRow {
     }
 }
 
+/// Who it was with: as processing says, else as Plaid does.
+fn merchant(row: &Transaction) -> Option<String> {
+    let ours = row.enrichment.as_ref().and_then(|it| it.merchant.as_ref());
+    ours.map(|merchant| merchant.name.clone()).or_else(|| row.merchant_name.clone())
+}
+
+/// What it is about: as processing says, else as Plaid does.
+fn category(row: &Transaction) -> String {
+    let ours = row.enrichment.as_ref().map(|it| &it.category);
+    let ours =
+        ours.and_then(|it| it.leaf.as_deref().or(it.primary.as_deref()).zip(it.primary.as_deref()));
+    match (ours, &row.category) {
+        (Some((leaf, primary)), _) => plain(leaf, primary),
+        (None, Some(plaid)) => plain(&plaid.detailed, &plaid.primary),
+        (None, None) => String::new(),
+    }
+}
+
+/// Plaid's category, where it is another than ours.
+fn plaid_differs(row: &Transaction) -> Option<String> {
+    let plaid = row.category.as_ref()?;
+    let ours = &row.enrichment.as_ref()?.category;
+    let same = ours.detailed.as_deref() == Some(plaid.detailed.as_str())
+        || ours.detailed_v1.as_deref() == Some(plaid.detailed.as_str())
+        || (ours.detailed.is_none() && ours.primary.as_deref() == Some(plaid.primary.as_str()));
+    (!same).then(|| plain(&plaid.detailed, &plaid.primary))
+}
+
 /// A code such as `FOOD_AND_DRINK_COFFEE` as a word or two, without what its primary code says.
-fn plain(category: &Category) -> String {
-    let detailed = category.detailed.as_str();
-    let own = detailed.strip_prefix(category.primary.as_str()).unwrap_or(detailed);
-    let words = own.trim_start_matches('_').replace('_', " ").to_lowercase();
+fn plain(detailed: &str, primary: &str) -> String {
+    let (detailed, primary) = (detailed.to_lowercase(), primary.to_lowercase());
+    let own = detailed.strip_prefix(&primary).filter(|own| !own.is_empty()).unwrap_or(&detailed);
+    let words = own.trim_start_matches('_').replace('_', " ");
     let mut letters = words.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

@@ -1,0 +1,492 @@
+//! Decides: banks' own words first, then the merchant, then everything that speaks for a category.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use classifier::{Line, Verdict};
+
+use crate::calibration;
+use crate::category::{Leaf, Primary};
+use crate::enrichment::{
+    Category, Counterparty, Direction, Enrichment, Evidence, Flag, Flags, Layer, Merchant, Percent,
+    Role,
+};
+use crate::names::{Name, key_of};
+use crate::phrases::Hit;
+use crate::rules::{Findings, Rule};
+use crate::structure::Structure;
+use crate::tables::{Meaning, Tables};
+use crate::transaction::{AccountKind, Transaction};
+use crate::vote::{Ballot, Witness};
+
+/// A merchant at least this certain is not doubted by the model.
+const CERTAIN: Percent = Percent(95);
+/// Below this share of the vote, in thousandths, nothing is said.
+const LEAST_SHARE: u16 = 150;
+/// What a merchant category code is worth.
+const CODE_PERCENT: u8 = 90;
+/// A word that does not end the name says what kind of thing is sold, not what kind of shop it is.
+const LESS_WITHIN: u8 = 14;
+/// Words that say money comes back from a merchant.
+const REFUND_WORDS: [&str; 9] = [
+    " refund ",
+    " refunded ",
+    " return ",
+    " returns ",
+    " reversal ",
+    " credit voucher ",
+    " purchase return ",
+    " rfnd ",
+    " merchandise return ",
+];
+
+/// Judges rows, one after another; its memory is used again for the next.
+pub struct Judge<'t> {
+    tables: &'t Tables,
+    line: Line,
+    name: Line,
+    hits: Vec<Hit<Meaning>>,
+    rules: Findings,
+    words: Findings,
+    parts: Vec<Range<usize>>,
+    witnesses: Vec<Witness>,
+    verdict: Verdict,
+}
+
+/// A merchant of the tables that was found in a line.
+struct Known<'t> {
+    name: &'t Name,
+    percent: Percent,
+    evidence: Evidence,
+}
+
+impl<'t> Judge<'t> {
+    /// A judge by these tables.
+    pub fn new(tables: &'t Tables) -> Self {
+        Self {
+            tables,
+            line: Line::default(),
+            name: Line::default(),
+            hits: Vec::new(),
+            rules: Findings::default(),
+            words: Findings::default(),
+            parts: Vec::new(),
+            witnesses: Vec::new(),
+            verdict: Verdict::default(),
+        }
+    }
+
+    /// What a transaction means.
+    pub fn judge(&mut self, transaction: &Transaction<'_>) -> Enrichment {
+        let direction = if transaction.amount < 0 { Direction::In } else { Direction::Out };
+        let tables = self.tables;
+        self.line.read(transaction.description);
+        tables.phrases.find(&self.line, &mut self.hits);
+        let labels = self.hits.iter().filter_map(|hit| match hit.meaning {
+            Meaning::Field(field) => Some((hit.start..hit.end, field)),
+            _ => None,
+        });
+        let structure = Structure::read(
+            &self.line,
+            transaction.description,
+            labels,
+            &tables.prefixes,
+            &mut self.parts,
+        );
+        self.sort_hits(&structure);
+        let known = self.merchant(transaction, &structure);
+        let rule = self.rule(transaction, direction, &structure, known.as_ref());
+        let mut flags = rule.as_ref().map_or_else(Flags::default, |(rule, _)| rule.flags);
+        let category = match rule {
+            Some((rule, span)) => self.by_rule(rule, span),
+            None => {
+                let back = direction == Direction::In;
+                if back && self.is_refund(transaction, &structure, known.as_ref()) {
+                    flags.set(Flag::Refund);
+                }
+                if back && !flags.has(Flag::Refund) {
+                    by_direction(transaction, direction)
+                } else {
+                    self.by_vote(transaction, direction, &structure, known.as_ref())
+                }
+            }
+        };
+        if category.leaf.is_some_and(|leaf| leaf.plaid().ends_with("CASINOS_AND_GAMBLING")) {
+            flags.set(Flag::Gambling);
+        }
+        let counterparties = self.counterparties(&structure, &category);
+        Enrichment {
+            direction,
+            merchant: self.named(transaction, &structure, &category, known),
+            counterparties,
+            flags,
+            channel: structure.channel,
+            description: self.span(&structure.party),
+            category,
+        }
+    }
+
+    /// Hands every phrase to the rules it belongs to. Nothing is read out of the holder's name.
+    fn sort_hits(&mut self, structure: &Structure) {
+        self.rules.clear(self.tables.rules.all.len());
+        self.words.clear(self.tables.words.all.len());
+        let person = structure.person.clone().unwrap_or(0..0);
+        for hit in &self.hits {
+            if hit.start >= person.start && hit.end <= person.end {
+                continue;
+            }
+            match hit.meaning {
+                Meaning::Rule(number, part) => self.rules.add(number, part, hit),
+                Meaning::Word(number, part) => self.words.add(number, part, hit),
+                Meaning::Name(_) | Meaning::Field(_) => {}
+            }
+        }
+    }
+
+    /// The merchant of the tables that the other side's name begins with, or that Plaid names.
+    fn merchant(
+        &mut self,
+        transaction: &Transaction<'_>,
+        structure: &Structure,
+    ) -> Option<Known<'t>> {
+        let names = &self.tables.names;
+        let country = transaction.country;
+        let of_names = |hit: &Hit<Meaning>| match hit.meaning {
+            Meaning::Name(number) => Some(Hit { meaning: number, start: hit.start, end: hit.end }),
+            _ => None,
+        };
+        let hits = self.hits.iter().filter_map(of_names);
+        if let Some((name, percent, span)) =
+            names.resolve(&self.line, hits, &structure.party, country)
+        {
+            let evidence =
+                Evidence { layer: Layer::Merchant, what: name.name, span: self.span(&span) };
+            return Some(Known { name, percent, evidence });
+        }
+        if transaction.merchant_name.is_empty() {
+            return None;
+        }
+        self.name.read(transaction.merchant_name);
+        let mut hits = Vec::new();
+        self.tables.phrases.find(&self.name, &mut hits);
+        let whole = 1..self.name.text().len().saturating_sub(1);
+        let hits = hits.iter().filter(|hit| hit.end == whole.end).filter_map(of_names);
+        let (name, percent, _) = names.resolve(&self.name, hits, &whole, country)?;
+        let evidence = Evidence { layer: Layer::Plaid, what: name.name, span: 0..0 };
+        Some(Known { name, percent, evidence })
+    }
+
+    /// The first rule that holds, unless the money went to a merchant that the rule does not name: a
+    /// purchase by card, or a single word behind the merchant's name.
+    fn rule(
+        &mut self,
+        transaction: &Transaction<'_>,
+        direction: Direction,
+        structure: &Structure,
+        known: Option<&Known<'_>>,
+    ) -> Option<(&'t Rule, Range<usize>)> {
+        let rules = &self.tables.rules;
+        let (rule, span) = self.rules.holding(rules, transaction, direction).next()?;
+        let behind = span.start > structure.party.start;
+        let is_certain = known.is_some_and(|known| known.percent >= CERTAIN);
+        let by_card = structure.channel == "card" || transaction.account == AccountKind::Credit;
+        let one_word = !self.line.text()[span.clone()].contains(' ');
+        let says_more = rule.flags.has(Flag::Cash) || rule.flags.has(Flag::Fee);
+        let to_merchant = direction == Direction::Out && !says_more && (by_card || one_word);
+        let at_merchant = is_certain && behind && to_merchant;
+        (!at_merchant).then_some((rule, span))
+    }
+
+    fn by_rule(&self, rule: &'t Rule, span: Range<usize>) -> Category {
+        let evidence = Evidence { layer: Layer::Rule, what: rule.id, span: self.span(&span) };
+        Category {
+            primary: Some(rule.leaf.primary()),
+            leaf: Some(rule.leaf),
+            confidence: rule.percent,
+            source: Layer::Rule,
+            evidence: vec![evidence],
+            runners_up: [None, None],
+        }
+    }
+
+    fn is_refund(
+        &self,
+        transaction: &Transaction<'_>,
+        structure: &Structure,
+        known: Option<&Known<'_>>,
+    ) -> bool {
+        structure.channel == "card"
+            || transaction.account == AccountKind::Credit
+            || REFUND_WORDS.iter().any(|word| self.line.text().contains(word))
+            || (structure.channel.is_empty() && known.is_some())
+    }
+
+    /// What merchant, words, code, Plaid and model say together.
+    fn by_vote(
+        &mut self,
+        transaction: &Transaction<'_>,
+        direction: Direction,
+        structure: &Structure,
+        known: Option<&Known<'_>>,
+    ) -> Category {
+        self.witnesses.clear();
+        if let Some(known) = known {
+            self.witnesses.push(Witness {
+                primary: known.name.leaf.primary(),
+                leaf: Some(known.name.leaf),
+                percent: known.percent,
+                evidence: known.evidence.clone(),
+            });
+        }
+        let certain = known.is_some_and(|known| known.percent >= CERTAIN);
+        self.hear_words(transaction, direction, structure, known);
+        if let Some(leaf) = self.tables.codes.get(transaction.mcc).copied() {
+            self.hear(leaf, CODE_PERCENT, Layer::Code, leaf.plaid());
+        }
+        self.hear_plaid(transaction);
+        let mut ballot = Ballot::new();
+        self.witnesses.iter().for_each(|witness| ballot.count(witness));
+        let doubted = self.witnesses.windows(2).any(|pair| pair[0].primary != pair[1].primary);
+        if !certain || doubted {
+            self.hear_model(&mut ballot);
+        }
+        if self.witnesses.is_empty() {
+            return by_direction(transaction, direction);
+        }
+        self.elect(&ballot, transaction, direction)
+    }
+
+    fn hear(&mut self, leaf: Leaf, percent: u8, layer: Layer, what: &'static str) {
+        self.witnesses.push(Witness {
+            primary: leaf.primary(),
+            leaf: Some(leaf),
+            percent: Percent(percent),
+            evidence: Evidence { layer, what, span: 0..0 },
+        });
+    }
+
+    /// Words in the name: of each primary the longest, those at the name's end above the others.
+    fn hear_words(
+        &mut self,
+        transaction: &Transaction<'_>,
+        direction: Direction,
+        structure: &Structure,
+        known: Option<&Known<'_>>,
+    ) {
+        let words = &self.tables.words;
+        let first = self.witnesses.len();
+        let found = || self.words.holding(words, transaction, direction);
+        let last = found().map(|(_, span)| span.end).max().unwrap_or(0);
+        for (rule, span) in found() {
+            // What is within the known name says nothing that the name does not.
+            let within = known.is_some_and(|known| {
+                let span = origin(&self.line, &span);
+                span.start >= known.evidence.span.start && span.end <= known.evidence.span.end
+            });
+            if within {
+                continue;
+            }
+            let less = if span.end == last { 0 } else { LESS_WITHIN };
+            let beside = if span.end > structure.party.end { LESS_WITHIN } else { 0 };
+            let percent = Percent(rule.percent.0.saturating_sub(less + beside));
+            let span_of = origin(&self.line, &span);
+            let evidence = Evidence { layer: Layer::Words, what: "", span: span_of };
+            let witness =
+                Witness { primary: rule.leaf.primary(), leaf: Some(rule.leaf), percent, evidence };
+            let length = |witness: &Witness| witness.evidence.span.len();
+            let same = self.witnesses[first..].iter_mut();
+            match same.into_iter().find(|same| same.primary == witness.primary) {
+                Some(same) if (same.percent, length(same)) >= (percent, length(&witness)) => {}
+                Some(same) => *same = witness,
+                None => self.witnesses.push(witness),
+            }
+        }
+    }
+
+    fn hear_plaid(&mut self, transaction: &Transaction<'_>) {
+        let detailed = transaction.plaid_detailed;
+        let leaf = Leaf::of_plaid(detailed);
+        let primary = leaf.map(Leaf::primary).or_else(|| Primary::named(transaction.plaid_primary));
+        let Some(primary) = primary.filter(|primary| primary.name() != "OTHER") else { return };
+        let percent = match transaction.plaid_confidence {
+            "VERY_HIGH" => 94,
+            "HIGH" => 85,
+            "MEDIUM" => 65,
+            "LOW" => 40,
+            _ => 60,
+        };
+        let what = leaf.map_or(primary.name(), Leaf::plaid);
+        let evidence = Evidence { layer: Layer::Plaid, what, span: 0..0 };
+        self.witnesses.push(Witness { primary, leaf, percent: Percent(percent), evidence });
+    }
+
+    fn hear_model(&mut self, ballot: &mut Ballot) {
+        let Some(model) = &self.tables.model else { return };
+        if self.line.words().next().is_none() {
+            return;
+        }
+        model.judge(&self.line, &mut self.verdict);
+        ballot.count_model(&self.verdict.probabilities);
+        let winner = ballot.result()[0].0;
+        if let Some(piece) = model.loudest(&self.verdict, winner.number()) {
+            let span = self.whole_words(piece);
+            self.witnesses.push(Witness {
+                primary: winner,
+                leaf: None,
+                percent: Percent(0),
+                evidence: Evidence { layer: Layer::Model, what: "", span: self.span(&span) },
+            });
+        }
+    }
+
+    /// A piece of a word says little to a reader; the words it is in do.
+    fn whole_words(&self, piece: Range<usize>) -> Range<usize> {
+        let text = self.line.text();
+        let inner = text[piece.clone()].trim();
+        let from = piece.start + text[piece.clone()].find(inner).unwrap_or_default();
+        let start = text[..from].rfind(' ').map_or(0, |space| space + 1);
+        let behind = from + inner.len();
+        start..text[behind..].find(' ').map_or(text.len(), |space| behind + space)
+    }
+
+    fn elect(
+        &mut self,
+        ballot: &Ballot,
+        transaction: &Transaction<'_>,
+        direction: Direction,
+    ) -> Category {
+        let [(winner, share), second, third] = ballot.result();
+        if share < LEAST_SHARE {
+            return by_direction(transaction, direction);
+        }
+        self.witnesses.retain(|witness| witness.primary == winner);
+        self.witnesses.sort_by_key(|witness| std::cmp::Reverse(witness.percent));
+        let leaf = self.witnesses.iter().find_map(|witness| witness.leaf);
+        let evidence: Vec<Evidence> =
+            self.witnesses.drain(..).map(|witness| witness.evidence).collect();
+        let Some(source) = evidence.first().map(|evidence| evidence.layer) else {
+            return by_direction(transaction, direction);
+        };
+        let runner_up = |(primary, share): (Primary, u16)| {
+            (share >= 10).then(|| (primary, calibration::percent(share)))
+        };
+        Category {
+            primary: Some(winner),
+            leaf,
+            confidence: calibration::percent(share),
+            source,
+            evidence,
+            runners_up: [runner_up(second), runner_up(third)],
+        }
+    }
+
+    /// The merchant's name: ours, Plaid's, or what the line says, cleaned.
+    fn named(
+        &self,
+        transaction: &Transaction<'_>,
+        structure: &Structure,
+        category: &Category,
+        known: Option<Known<'_>>,
+    ) -> Option<Merchant> {
+        if let Some(known) = known {
+            return Some(Merchant {
+                name: Cow::Borrowed(known.name.name),
+                website: known.name.website,
+                key: Cow::Borrowed(known.name.key),
+                confidence: known.percent,
+                evidence: known.evidence,
+            });
+        }
+        let primary = category.primary.map_or("", Primary::name);
+        if ["BANK_FEES", "TRANSFER_IN", "TRANSFER_OUT"].contains(&primary) {
+            return None;
+        }
+        let (name, layer, confidence) = match transaction.merchant_name {
+            "" => (tidy_name(&self.line.text()[structure.party.clone()]), Layer::Words, 60),
+            name => (name.to_owned(), Layer::Plaid, 85),
+        };
+        if name.is_empty() {
+            return None;
+        }
+        let key = key_of(&name);
+        let span = self.span(&structure.party);
+        let evidence = Evidence { layer, what: "", span };
+        Some(Merchant {
+            name: Cow::Owned(name),
+            website: None,
+            key: Cow::Owned(key),
+            confidence: Percent(confidence),
+            evidence,
+        })
+    }
+
+    fn counterparties(&self, structure: &Structure, category: &Category) -> Vec<Counterparty> {
+        let mut others = Vec::new();
+        if let Some(processor) = structure.processor {
+            others.push(Counterparty { name: Cow::Borrowed(processor), role: Role::Processor });
+        }
+        let between_people =
+            category.leaf.is_some_and(|leaf| leaf.name().starts_with("person_to_person"));
+        if between_people && let Some(name) = self.person() {
+            others.push(Counterparty { name: Cow::Owned(name), role: Role::Person });
+        }
+        others
+    }
+
+    /// Who stands behind "to" or "from".
+    fn person(&self) -> Option<String> {
+        let text = self.line.text();
+        let at = [" to ", " from "].iter().find_map(|word| Some(text.find(word)? + word.len()))?;
+        let words = text[at..].split(' ').take_while(|word| {
+            !word.is_empty() && *word != "conf" && *word != "on" && *word != "for" && *word != "ref"
+        });
+        let name = words.take(3).collect::<Vec<_>>().join(" ");
+        Some(tidy_name(&name)).filter(|name| !name.is_empty())
+    }
+
+    fn span(&self, range: &Range<usize>) -> Range<u32> {
+        origin(&self.line, range)
+    }
+}
+
+/// Where a range of the normal form stands in the bank's text.
+fn origin(line: &Line, range: &Range<usize>) -> Range<u32> {
+    let range = line.origin(range);
+    let small = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+    small(range.start)..small(range.end)
+}
+
+/// What can be said when nothing is known but the direction.
+fn by_direction(transaction: &Transaction<'_>, direction: Direction) -> Category {
+    let name = match (direction, transaction.is_business) {
+        (Direction::In, true) => "customer_payment",
+        (Direction::In, false) => "bank_transfer_in",
+        (Direction::Out, _) => "other_other",
+    };
+    let leaf = Leaf::named(name);
+    let evidence = Evidence { layer: Layer::Direction, what: name, span: 0..0 };
+    Category {
+        primary: leaf.map(Leaf::primary),
+        leaf,
+        confidence: Percent(if direction == Direction::In { 45 } else { 15 }),
+        source: Layer::Direction,
+        evidence: vec![evidence],
+        runners_up: [None, None],
+    }
+}
+
+/// A name in the way people write it.
+fn tidy_name(normal: &str) -> String {
+    let mut name = String::with_capacity(normal.len());
+    for word in normal.split(' ').filter(|word| !word.is_empty()) {
+        if !name.is_empty() {
+            name.push(' ');
+        }
+        let mut letters = word.chars();
+        if let Some(first) = letters.next() {
+            name.extend(first.to_uppercase());
+            name.push_str(letters.as_str());
+        }
+    }
+    name
+}

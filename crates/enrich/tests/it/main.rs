@@ -1,0 +1,4 @@
+//! The judgement as its users see it.
+
+mod bank_lines;
+mod rules;

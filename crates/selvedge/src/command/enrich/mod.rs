@@ -1,0 +1,235 @@
+//! `selvedge enrich`: judges the rows of a file, or of a stream between other programs.
+
+mod csv;
+mod json_lines;
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use enrich::{INPUT, REQUIRED, Sheet, Tables, judge_sheet};
+
+/// Rows that are judged at a time: enough to keep every core busy, few enough to stay small.
+const ROWS_AT_A_TIME: usize = 32_768;
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// Say what transactions mean: merchant, category, flags, each with a reason.
+#[derive(Args)]
+#[command(
+    after_help = "Example: selvedge enrich --input transactions.csv --output enriched.csv\n\n\
+    Columns in: id, amount (positive is money out), description; and as far as they are known: date, \
+    currency, country, account_id, account_type, holder_type, merchant_name, pfc_primary, \
+    pfc_detailed, pfc_confidence, mcc, website.\n\
+    Files end in .csv, .jsonl or .parquet; - stands for a stream of Arrow (IPC) on standard input \
+    or output."
+)]
+pub(crate) struct Enrich {
+    /// Where the rows come from.
+    #[arg(long)]
+    input: PathBuf,
+
+    /// Where they go to.
+    #[arg(long)]
+    output: PathBuf,
+
+    /// Threads; as many as there are cores if absent.
+    #[arg(long)]
+    threads: Option<usize>,
+}
+
+/// What rows are kept as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Csv,
+    JsonLines,
+    #[cfg(feature = "lake")]
+    Parquet,
+    #[cfg(feature = "lake")]
+    ArrowStream,
+}
+
+/// Rows that come in, a sheet of `INPUT` at a time.
+trait Source {
+    /// Fills an empty sheet with so many rows at most; none means the end.
+    fn fill(&mut self, sheet: &mut Sheet, rows: usize) -> anyhow::Result<()>;
+}
+
+/// Rows that go out.
+trait Sink {
+    /// Writes the rows of a sheet of `OUTPUT`.
+    fn write(&mut self, sheet: &Sheet) -> anyhow::Result<()>;
+    /// Makes all of it durable.
+    fn finish(self: Box<Self>) -> anyhow::Result<()>;
+}
+
+impl Enrich {
+    #[expect(clippy::unused_async, reason = "every command is run the same way")]
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+        let began = Instant::now();
+        if self.input == self.output && self.input.as_os_str() != "-" {
+            bail!("--input and --output are the same file; name another output");
+        }
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let threads = self.threads.unwrap_or(cores).max(1);
+        let mut source = source(&self.input)?;
+        let unfinished = Unfinished::new(&self.output);
+        let mut sink = sink(&self.output, unfinished.path())?;
+        let tables = Tables::new();
+        let mut sheet = Sheet::new(INPUT.len());
+        let (mut rows, mut judging) = (0, Duration::ZERO);
+        loop {
+            sheet.clear();
+            source.fill(&mut sheet, ROWS_AT_A_TIME)?;
+            if sheet.rows() == 0 {
+                break;
+            }
+            let began = Instant::now();
+            let judged = judge_sheet(&tables, &sheet, threads)?;
+            judging += began.elapsed();
+            judged.iter().try_for_each(|judged| sink.write(judged))?;
+            rows += sheet.rows();
+        }
+        sink.finish()?;
+        unfinished.keep()?;
+        eprintln!(
+            "{rows} rows in {:.2} s, {:.2} s of them judging on {threads} threads; tables of {}",
+            began.elapsed().as_secs_f64(),
+            judging.as_secs_f64(),
+            tables.version()
+        );
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// A file under another name until it is whole, so that nobody reads half of it.
+struct Unfinished<'p> {
+    whole: &'p Path,
+    part: PathBuf,
+}
+
+impl<'p> Unfinished<'p> {
+    fn new(whole: &'p Path) -> Self {
+        let mut part = whole.as_os_str().to_owned();
+        part.push(".unfinished");
+        Self { whole, part: part.into() }
+    }
+
+    fn path(&self) -> &Path {
+        &self.part
+    }
+
+    fn keep(self) -> anyhow::Result<()> {
+        if is_stream(self.whole) {
+            return Ok(());
+        }
+        std::fs::rename(&self.part, self.whole)
+            .with_context(|| format!("cannot write {}", self.whole.display()))
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        // After success it has its own name, and there is nothing to remove.
+        let _gone = std::fs::remove_file(&self.part);
+    }
+}
+
+fn is_stream(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+fn source(path: &Path) -> anyhow::Result<Box<dyn Source>> {
+    let format = Format::of(path)?;
+    let open = || File::open(path).with_context(|| format!("cannot read {}", path.display()));
+    let buffered = || anyhow::Ok(BufReader::with_capacity(BUFFER_BYTES, open()?));
+    Ok(match format {
+        Format::Csv => Box::new(csv::Reader::new(buffered()?)?),
+        Format::JsonLines => Box::new(json_lines::Reader::new(buffered()?)),
+        #[cfg(feature = "lake")]
+        Format::Parquet => Box::new(lake::SheetReader::of_parquet(open()?, ROWS_AT_A_TIME)?),
+        #[cfg(feature = "lake")]
+        Format::ArrowStream => Box::new(lake::SheetReader::of_stream(std::io::stdin().lock())?),
+    })
+}
+
+fn sink(path: &Path, part: &Path) -> anyhow::Result<Box<dyn Sink>> {
+    let format = Format::of(path)?;
+    let create = || File::create(part).with_context(|| format!("cannot write {}", part.display()));
+    let buffered = || anyhow::Ok(BufWriter::with_capacity(BUFFER_BYTES, create()?));
+    Ok(match format {
+        Format::Csv => Box::new(csv::Writer::new(buffered()?)?),
+        Format::JsonLines => Box::new(json_lines::Writer::new(buffered()?)),
+        #[cfg(feature = "lake")]
+        Format::Parquet => Box::new(lake::SheetWriter::to_parquet(create()?)?),
+        #[cfg(feature = "lake")]
+        Format::ArrowStream => {
+            let output = BufWriter::with_capacity(BUFFER_BYTES, std::io::stdout());
+            Box::new(lake::SheetWriter::to_stream(output)?)
+        }
+    })
+}
+
+impl Format {
+    fn of(path: &Path) -> anyhow::Result<Self> {
+        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+        match (is_stream(path), ending) {
+            (false, "csv") => Ok(Self::Csv),
+            (false, "jsonl" | "ndjson") => Ok(Self::JsonLines),
+            #[cfg(feature = "lake")]
+            (false, "parquet") => Ok(Self::Parquet),
+            #[cfg(feature = "lake")]
+            (true, _) => Ok(Self::ArrowStream),
+            #[cfg(not(feature = "lake"))]
+            (true, _) | (false, "parquet") => {
+                bail!("{} needs a build with Parquet and Arrow: make build", path.display())
+            }
+            (false, _) => bail!(
+                "{} has no format: name a file that ends in .csv, .jsonl or .parquet, or - for a \
+                 stream of Arrow",
+                path.display()
+            ),
+        }
+    }
+}
+
+#[cfg(feature = "lake")]
+impl Source for lake::SheetReader {
+    fn fill(&mut self, sheet: &mut Sheet, rows: usize) -> anyhow::Result<()> {
+        Ok(self.fill(sheet, rows)?)
+    }
+}
+
+#[cfg(feature = "lake")]
+impl Sink for lake::SheetWriter {
+    fn write(&mut self, sheet: &Sheet) -> anyhow::Result<()> {
+        Ok(self.write(sheet)?)
+    }
+
+    fn finish(self: Box<Self>) -> anyhow::Result<()> {
+        Ok((*self).finish()?)
+    }
+}
+
+/// The places of `INPUT`'s columns among those that a file has.
+fn places(found: &[&str]) -> anyhow::Result<[Option<usize>; INPUT.len()]> {
+    let place = |name: &str| found.iter().position(|column| *column == name);
+    let missing: Vec<&str> =
+        INPUT[..REQUIRED].iter().filter(|name| place(name).is_none()).copied().collect();
+    if !missing.is_empty() {
+        bail!(
+            "the rows have no {}; name columns as `selvedge enrich --help` lists them",
+            missing.join(", ")
+        );
+    }
+    Ok(INPUT.map(place))
+}
+
+/// Writes everything and waits until the disk has it.
+fn sync(output: BufWriter<File>) -> anyhow::Result<()> {
+    let file = output.into_inner().context("cannot write the output")?;
+    file.sync_all().context("cannot write the output")
+}
