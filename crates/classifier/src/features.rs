@@ -12,14 +12,18 @@ const MOST: usize = 160;
 const PIECES: Range<usize> = 3..6;
 const SEED: u64 = 0xcbf2_9ce4_8422_2325;
 
-/// The features of a line: number, and where in the normal form it came from.
-pub(crate) fn features(line: &Line, into: &mut Vec<(u32, Range<u32>)>) {
+/// The features of a line's words that are wanted: number, and where in the normal form it came from.
+pub(crate) fn features(
+    line: &Line,
+    wanted: impl Fn(&Range<usize>) -> bool,
+    into: &mut Vec<(u32, Range<u32>)>,
+) {
     into.clear();
     let text = line.text().as_bytes();
     let mut before: Option<(u64, usize)> = None;
     for (range, word) in line.words() {
         // Numbers tell branches apart, not trades.
-        if word.bytes().all(|byte| byte.is_ascii_digit()) {
+        if word.bytes().all(|byte| byte.is_ascii_digit()) || !wanted(&range) {
             continue;
         }
         let whole = hash(SEED, word.bytes());

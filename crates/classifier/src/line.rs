@@ -3,6 +3,9 @@
 
 use std::ops::Range;
 
+/// The label that runs on behind a full field.
+const RUN_ON: &str = "SEC:";
+
 /// A line in normal form; its memory is used again for the next.
 #[derive(Debug, Default, Clone)]
 pub struct Line {
@@ -19,6 +22,10 @@ impl Line {
         self.origins.clear();
         self.push(' ', 0);
         for (at, character) in raw.char_indices() {
+            // Banks print the fields of an ACH entry without a space where the one before is full.
+            if character == 'S' && raw[at..].starts_with(RUN_ON) {
+                self.part(at);
+            }
             match character {
                 'a'..='z' | '0'..='9' => self.push(character, at),
                 'A'..='Z' => self.push(character.to_ascii_lowercase(), at),

@@ -80,10 +80,15 @@ impl Model {
         bytes
     }
 
-    /// How likely each class is for a line; the verdict's memory is used again. A line without words is
-    /// anything.
-    pub fn judge(&self, line: &Line, verdict: &mut Verdict) {
-        features(line, &mut verdict.features);
+    /// How likely each class is for the words of a line that are wanted; the verdict's memory is used
+    /// again. A line without words is anything.
+    pub fn judge(
+        &self,
+        line: &Line,
+        wanted: impl Fn(&Range<usize>) -> bool,
+        verdict: &mut Verdict,
+    ) {
+        features(line, wanted, &mut verdict.features);
         // 160 features of at most 127 each fit into 16 bits.
         let mut sums = [0_i16; MOST_CLASSES];
         let sums = &mut sums[..self.classes];

@@ -83,7 +83,7 @@ pub(crate) fn softmax(scores: &mut [f32]) {
 fn see(example: &Example<'_>) -> Vec<usize> {
     let mut line = Line::default();
     let mut found = Vec::new();
-    features(line.read(example.text), &mut found);
+    features(line.read(example.text), |_| true, &mut found);
     found.into_iter().map(|(bucket, _)| bucket as usize).collect()
 }
 
@@ -120,10 +120,10 @@ mod tests {
         let model = train(2, &examples(), 7);
         let mut line = Line::default();
         let mut verdict = Verdict::default();
-        model.judge(line.read("BP PETROL 1234"), &mut verdict);
+        model.judge(line.read("BP PETROL 1234"), |_| true, &mut verdict);
         assert_eq!(verdict.best(), 0);
         assert_eq!(model.bytes(), train(2, &examples(), 7).bytes());
-        model.judge(line.read("ROYAL HOTEL"), &mut verdict);
+        model.judge(line.read("ROYAL HOTEL"), |_| true, &mut verdict);
         assert_eq!(verdict.best(), 1);
         let loudest = model.loudest(&verdict, 1).unwrap();
         assert!(" hotel ".contains(&line.text()[loudest]));

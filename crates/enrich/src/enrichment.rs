@@ -6,7 +6,8 @@ use std::ops::Range;
 
 use crate::category::{Leaf, Primary};
 
-/// How often a decision like this is right, in hundredths.
+/// How often a decision like this is right, in hundredths: measured where there were rows, else a
+/// judgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Percent(pub u8);
 
@@ -64,7 +65,7 @@ pub struct Merchant {
     pub name: Cow<'static, str>,
     /// Its website, without a scheme.
     pub website: Option<&'static str>,
-    /// The same for every line of this merchant.
+    /// The same for every line that names this merchant alike; for known merchants, for all lines.
     pub key: Cow<'static, str>,
     /// How sure.
     pub confidence: Percent,
@@ -75,8 +76,6 @@ pub struct Merchant {
 /// What a counterparty does in a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Sold something.
-    Merchant,
     /// Took the card or passed the money on.
     Processor,
     /// A person.

@@ -11,7 +11,7 @@ use crate::enrichment::{
     Category, Counterparty, Direction, Enrichment, Evidence, Flag, Flags, Layer, Merchant, Percent,
     Role,
 };
-use crate::names::{Name, key_of};
+use crate::names::{Name, ends_name, key_of};
 use crate::phrases::Hit;
 use crate::rules::{Findings, Rule};
 use crate::structure::Structure;
@@ -21,10 +21,31 @@ use crate::vote::{Ballot, Witness};
 
 /// A merchant at least this certain is not doubted by the model.
 const CERTAIN: Percent = Percent(95);
+/// A merchant at least this certain is not overruled by a single word behind its name.
+const LIKELY: Percent = Percent(80);
+/// A word so long is hardly the beginning of a name that means something else.
+const LONG_WORD: usize = 6;
+/// Flags of rules about what banks themselves print, also on lines of cards.
+const BANKS_OWN: [Flag; 4] = [Flag::Cash, Flag::Transfer, Flag::Check, Flag::Chargeback];
+/// What Plaid's words are worth beside other evidence: a judgement, as Plaid publishes no figures.
+const PLAID: [(&str, Percent); 4] = [
+    ("VERY_HIGH", Percent(94)),
+    ("HIGH", Percent(85)),
+    ("MEDIUM", Percent(65)),
+    ("LOW", Percent(40)),
+];
+/// The same where Plaid says no word.
+const PLAID_UNSAID: Percent = Percent(60);
+/// A name read off the line, and Plaid's name of a merchant that is not in our tables.
+const READ_NAME: u8 = 60;
+/// See `READ_NAME`.
+const PLAIDS_NAME: u8 = 85;
+/// Shares, in thousandths, that are worth telling as runners-up.
+const LEAST_RUNNER_UP: u16 = 10;
 /// Below this share of the vote, in thousandths, nothing is said.
 const LEAST_SHARE: u16 = 150;
-/// What a merchant category code is worth.
-const CODE_PERCENT: u8 = 90;
+/// What a merchant category code is worth: networks assign one to a merchant, not to a purchase.
+const CODE: Percent = Percent(90);
 /// A word that does not end the name says what kind of thing is sold, not what kind of shop it is.
 const LESS_WITHIN: u8 = 14;
 /// Words that say money comes back from a merchant.
@@ -99,17 +120,14 @@ impl<'t> Judge<'t> {
         let mut flags = rule.as_ref().map_or_else(Flags::default, |(rule, _)| rule.flags);
         let category = match rule {
             Some((rule, span)) => self.by_rule(rule, span),
-            None => {
-                let back = direction == Direction::In;
-                if back && self.is_refund(transaction, &structure, known.as_ref()) {
-                    flags.set(Flag::Refund);
-                }
-                if back && !flags.has(Flag::Refund) {
-                    by_direction(transaction, direction)
-                } else {
-                    self.by_vote(transaction, direction, &structure, known.as_ref())
-                }
+            None if direction == Direction::Out => {
+                self.by_vote(transaction, direction, &structure, known.as_ref())
             }
+            None if self.is_refund(transaction, &structure, known.as_ref()) => {
+                flags.set(Flag::Refund);
+                self.by_vote(transaction, direction, &structure, known.as_ref())
+            }
+            None => self.by_hearsay(transaction, direction),
         };
         if category.leaf.is_some_and(|leaf| leaf.plaid().ends_with("CASINOS_AND_GAMBLING")) {
             flags.set(Flag::Gambling);
@@ -176,25 +194,39 @@ impl<'t> Judge<'t> {
         Some(Known { name, percent, evidence })
     }
 
-    /// The first rule that holds, unless the money went to a merchant that the rule does not name: a
-    /// purchase by card, or a single word behind the merchant's name.
+    /// The first rule that holds and may decide.
     fn rule(
-        &mut self,
+        &self,
         transaction: &Transaction<'_>,
         direction: Direction,
         structure: &Structure,
         known: Option<&Known<'_>>,
     ) -> Option<(&'t Rule, Range<usize>)> {
-        let rules = &self.tables.rules;
-        let (rule, span) = self.rules.holding(rules, transaction, direction).next()?;
-        let behind = span.start > structure.party.start;
-        let is_certain = known.is_some_and(|known| known.percent >= CERTAIN);
         let by_card = structure.channel == "card" || transaction.account == AccountKind::Credit;
-        let one_word = !self.line.text()[span.clone()].contains(' ');
-        let says_more = rule.flags.has(Flag::Cash) || rule.flags.has(Flag::Fee);
-        let to_merchant = direction == Direction::Out && !says_more && (by_card || one_word);
-        let at_merchant = is_certain && behind && to_merchant;
-        (!at_merchant).then_some((rule, span))
+        let mut holding = self.rules.holding(&self.tables.rules, transaction, direction);
+        holding.find(|(rule, span)| {
+            let is_fee = rule.flags.has(Flag::Fee);
+            let of_bank = is_fee || BANKS_OWN.iter().any(|flag| rule.flags.has(*flag));
+            let behind = span.start > structure.party.start;
+            if by_card && !of_bank {
+                return !behind && self.is_name(span);
+            }
+            // A single word behind a merchant's name is part of where it is or what it sells; a merchant
+            // that asks a fee is no bank.
+            let one_word = !self.line.text()[span.clone()].contains(' ');
+            let percent = known.map_or(Percent(0), |known| known.percent);
+            let of_merchant = behind
+                && ((one_word && !of_bank && percent >= LIKELY)
+                    || (percent >= CERTAIN && rule.leaf.name() == "account_fee"));
+            !(of_merchant && direction == Direction::Out)
+        })
+    }
+
+    /// Whether a phrase can be somebody's name: two words, a long one, or one that the name ends with.
+    fn is_name(&self, span: &Range<usize>) -> bool {
+        let text = self.line.text();
+        let phrase = &text[span.clone()];
+        phrase.contains(' ') || phrase.len() >= LONG_WORD || ends_name(&text[span.end..])
     }
 
     fn by_rule(&self, rule: &'t Rule, span: Range<usize>) -> Category {
@@ -215,10 +247,24 @@ impl<'t> Judge<'t> {
         structure: &Structure,
         known: Option<&Known<'_>>,
     ) -> bool {
+        let is_certain = known.is_some_and(|known| known.percent >= CERTAIN);
+        let is_money_in =
+            ["INCOME", "TRANSFER_IN", "LOAN_DISBURSEMENTS"].contains(&transaction.plaid_primary);
         structure.channel == "card"
             || transaction.account == AccountKind::Credit
             || REFUND_WORDS.iter().any(|word| self.line.text().contains(word))
-            || (structure.channel.is_empty() && known.is_some())
+            || (structure.channel.is_empty() && is_certain && !is_money_in)
+    }
+
+    /// What Plaid and the card network say of money in that no rule knows. The sender's name says
+    /// nothing: people are paid by shops.
+    fn by_hearsay(&mut self, transaction: &Transaction<'_>, direction: Direction) -> Category {
+        self.witnesses.clear();
+        self.hear_code(transaction);
+        self.hear_plaid(transaction);
+        let mut ballot = Ballot::new(direction);
+        self.witnesses.iter().for_each(|witness| ballot.count(witness));
+        self.elect(&ballot, transaction, direction)
     }
 
     /// What merchant, words, code, Plaid and model say together.
@@ -240,28 +286,24 @@ impl<'t> Judge<'t> {
         }
         let certain = known.is_some_and(|known| known.percent >= CERTAIN);
         self.hear_words(transaction, direction, structure, known);
-        if let Some(leaf) = self.tables.codes.get(transaction.mcc).copied() {
-            self.hear(leaf, CODE_PERCENT, Layer::Code, leaf.plaid());
-        }
+        self.hear_code(transaction);
         self.hear_plaid(transaction);
-        let mut ballot = Ballot::new();
+        let mut ballot = Ballot::new(direction);
         self.witnesses.iter().for_each(|witness| ballot.count(witness));
         let doubted = self.witnesses.windows(2).any(|pair| pair[0].primary != pair[1].primary);
         if !certain || doubted {
-            self.hear_model(&mut ballot);
-        }
-        if self.witnesses.is_empty() {
-            return by_direction(transaction, direction);
+            self.hear_model(&mut ballot, structure);
         }
         self.elect(&ballot, transaction, direction)
     }
 
-    fn hear(&mut self, leaf: Leaf, percent: u8, layer: Layer, what: &'static str) {
+    fn hear_code(&mut self, transaction: &Transaction<'_>) {
+        let Some(leaf) = self.tables.codes.get(transaction.mcc).copied() else { return };
         self.witnesses.push(Witness {
             primary: leaf.primary(),
             leaf: Some(leaf),
-            percent: Percent(percent),
-            evidence: Evidence { layer, what, span: 0..0 },
+            percent: CODE,
+            evidence: Evidence { layer: Layer::Code, what: leaf.plaid(), span: 0..0 },
         });
     }
 
@@ -308,24 +350,29 @@ impl<'t> Judge<'t> {
         let leaf = Leaf::of_plaid(detailed);
         let primary = leaf.map(Leaf::primary).or_else(|| Primary::named(transaction.plaid_primary));
         let Some(primary) = primary.filter(|primary| primary.name() != "OTHER") else { return };
-        let percent = match transaction.plaid_confidence {
-            "VERY_HIGH" => 94,
-            "HIGH" => 85,
-            "MEDIUM" => 65,
-            "LOW" => 40,
-            _ => 60,
-        };
+        let said = PLAID.iter().find(|(word, _)| *word == transaction.plaid_confidence);
+        let percent = said.map_or(PLAID_UNSAID, |(_, percent)| *percent);
         let what = leaf.map_or(primary.name(), Leaf::plaid);
         let evidence = Evidence { layer: Layer::Plaid, what, span: 0..0 };
-        self.witnesses.push(Witness { primary, leaf, percent: Percent(percent), evidence });
+        self.witnesses.push(Witness { primary, leaf, percent, evidence });
     }
 
-    fn hear_model(&mut self, ballot: &mut Ballot) {
+    /// The model reads the other side's name and what an entry is for, or a line that has no fields.
+    fn hear_model(&mut self, ballot: &mut Ballot, structure: &Structure) {
         let Some(model) = &self.tables.model else { return };
-        if self.line.words().next().is_none() {
+        let within = |part: &Range<usize>, word: &Range<usize>| {
+            word.start >= part.start && word.end <= part.end
+        };
+        let has_fields = structure.entry.is_some() || structure.person.is_some();
+        let wanted = |word: &Range<usize>| {
+            !has_fields
+                || within(&structure.party, word)
+                || structure.entry.as_ref().is_some_and(|entry| within(entry, word))
+        };
+        if !self.line.words().any(|(word, _)| wanted(&word)) {
             return;
         }
-        model.judge(&self.line, &mut self.verdict);
+        model.judge(&self.line, wanted, &mut self.verdict);
         ballot.count_model(&self.verdict.probabilities);
         let winner = ballot.result()[0].0;
         if let Some(piece) = model.loudest(&self.verdict, winner.number()) {
@@ -368,7 +415,7 @@ impl<'t> Judge<'t> {
             return by_direction(transaction, direction);
         };
         let runner_up = |(primary, share): (Primary, u16)| {
-            (share >= 10).then(|| (primary, calibration::percent(share)))
+            (share >= LEAST_RUNNER_UP).then(|| (primary, calibration::percent(share)))
         };
         Category {
             primary: Some(winner),
@@ -398,12 +445,15 @@ impl<'t> Judge<'t> {
             });
         }
         let primary = category.primary.map_or("", Primary::name);
-        if ["BANK_FEES", "TRANSFER_IN", "TRANSFER_OUT"].contains(&primary) {
+        let detailed = category.leaf.map_or("", Leaf::plaid);
+        if ["BANK_FEES", "TRANSFER_IN", "TRANSFER_OUT"].contains(&primary)
+            || detailed == "LOAN_PAYMENTS_CREDIT_CARD_PAYMENT"
+        {
             return None;
         }
         let (name, layer, confidence) = match transaction.merchant_name {
-            "" => (tidy_name(&self.line.text()[structure.party.clone()]), Layer::Words, 60),
-            name => (name.to_owned(), Layer::Plaid, 85),
+            "" => (tidy_name(&self.line.text()[structure.party.clone()]), Layer::Words, READ_NAME),
+            name => (name.to_owned(), Layer::Plaid, PLAIDS_NAME),
         };
         if name.is_empty() {
             return None;

@@ -30,6 +30,8 @@ pub use enrichment::{
 };
 pub use judge::Judge;
 pub use recorded::{country, judge_record, recorded, tables};
-pub use sheet::{BadRow, CONFIDENCE, INPUT, OUTPUT, REQUIRED, Sheet, hundredths, judge_sheet};
+pub use sheet::{
+    BadRow, CONFIDENCE, FLAGS, INPUT, OUTPUT, REQUIRED, Sheet, hundredths, judge_sheet,
+};
 pub use tables::{RuleExample, Tables};
 pub use transaction::{AccountKind, Transaction};

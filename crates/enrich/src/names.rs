@@ -157,10 +157,7 @@ impl Name {
     /// How often a line that begins with this name is of this merchant.
     fn certainty(&self, found: &str, rest: &str) -> Percent {
         let many_words = found.contains(' ');
-        let next = rest.split(' ').find(|word| !word.is_empty());
-        let ends = next.is_none_or(|next| {
-            next.bytes().any(|byte| byte.is_ascii_digit()) || TAILS.contains(&next)
-        });
+        let ends = ends_name(rest);
         Percent(match (self.is_chosen, many_words, ends, found.len() < SHORT) {
             (_, true, true, _) => 97,
             (true, true, false, _) | (true, false, true, _) => 95,
@@ -172,6 +169,12 @@ impl Name {
             (false, false, false, true) => 35,
         })
     }
+}
+
+/// Whether a name ends here: nothing follows, or a number, or a word that is part of no name.
+pub(crate) fn ends_name(rest: &str) -> bool {
+    let next = rest.split(' ').find(|word| !word.is_empty());
+    next.is_none_or(|next| next.bytes().any(|byte| byte.is_ascii_digit()) || TAILS.contains(&next))
 }
 
 /// Countries of a brand; none when it is known all over the world.

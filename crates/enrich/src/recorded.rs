@@ -87,7 +87,6 @@ fn merchant_of(merchant: &Merchant, description: &str) -> model::Merchant {
 
 fn counterparty_of(counterparty: &Counterparty) -> model::Counterparty {
     let role = match counterparty.role {
-        Role::Merchant => "merchant",
         Role::Processor => "processor",
         Role::Person => "person",
     };

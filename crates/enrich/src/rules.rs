@@ -26,7 +26,6 @@ pub(crate) struct Rule {
     pub(crate) misfits: String,
     pub(crate) direction: Option<Direction>,
     pub(crate) account: Option<AccountKind>,
-    country: Option<String>,
     needs_with: bool,
 }
 
@@ -73,7 +72,6 @@ struct Written {
     without: Vec<String>,
     direction: Option<String>,
     account: Option<String>,
-    country: Option<String>,
     category: String,
     #[serde(default)]
     flags: Vec<String>,
@@ -122,7 +120,6 @@ impl Written {
             flags,
             direction,
             account: self.account.as_deref().map(AccountKind::of_plaid),
-            country: self.country,
             needs_with: !self.with.is_empty(),
             percent: Percent(self.percent),
             fits: self.fits,
@@ -137,7 +134,6 @@ impl Rule {
     fn admits(&self, transaction: &Transaction<'_>, direction: Direction) -> bool {
         self.direction.is_none_or(|wanted| wanted == direction)
             && self.account.is_none_or(|wanted| wanted == transaction.account)
-            && self.country.as_deref().is_none_or(|wanted| wanted == transaction.country)
     }
 }
 

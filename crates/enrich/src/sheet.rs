@@ -10,7 +10,7 @@ use crate::tables::Tables;
 use crate::transaction::{AccountKind, Transaction};
 
 /// Columns of rows that come in. The first three must be there.
-pub const INPUT: [&str; 15] = [
+pub const INPUT: [&str; 14] = [
     "id",
     "amount",
     "description",
@@ -25,7 +25,6 @@ pub const INPUT: [&str; 15] = [
     "pfc_detailed",
     "pfc_confidence",
     "mcc",
-    "website",
 ];
 /// How many of them must be there.
 pub const REQUIRED: usize = 3;
@@ -43,8 +42,16 @@ pub const OUTPUT: [&str; 10] = [
     "source",
     "reason",
 ];
-/// The place of `category_confidence` in a row that goes out.
+/// The places of `category_confidence` and `flags` in a row that goes out.
 pub const CONFIDENCE: usize = 5;
+/// See `CONFIDENCE`.
+pub const FLAGS: usize = 7;
+
+/// Longest description that is judged. Banks print two hundred characters; a longer one is the rest of a
+/// file behind a quote that was never closed.
+const MOST_DESCRIPTION_BYTES: usize = 10_000;
+/// More threads than any machine has cores only cost.
+const MOST_THREADS: usize = 64;
 
 /// Rows of cells; a cell that is not known is empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -115,7 +122,7 @@ impl Sheet {
 /// Judges rows of `INPUT` into rows of `OUTPUT`, in their order, on as many threads as it is given.
 pub fn judge_sheet(tables: &Tables, input: &Sheet, threads: usize) -> Result<Vec<Sheet>, BadRow> {
     let rows = input.rows();
-    let share = rows.div_ceil(threads.max(1)).max(1);
+    let share = rows.div_ceil(threads.clamp(1, MOST_THREADS)).max(1);
     let parts: Vec<_> = (0..rows).step_by(share).map(|from| from..rows.min(from + share)).collect();
     std::thread::scope(|scope| {
         let begun: Vec<_> = parts
@@ -163,8 +170,15 @@ fn judge_row(
         plaid_detailed,
         plaid_confidence,
         mcc,
-        website,
     ] = input.row::<{ INPUT.len() }>(row);
+    if description.len() > MOST_DESCRIPTION_BYTES {
+        return Err(BadRow {
+            id: id.to_owned(),
+            trouble: format!(
+                "description is longer than {MOST_DESCRIPTION_BYTES} bytes; look for a quote that is not closed"
+            ),
+        });
+    }
     let minor = hundredths(amount).ok_or_else(|| BadRow {
         id: id.to_owned(),
         trouble: format!(
@@ -175,11 +189,9 @@ fn judge_row(
         description,
         amount: minor,
         account: AccountKind::of_plaid(account_type),
-        is_business: holder_type == "business",
+        is_business: holder_type.eq_ignore_ascii_case("business"),
         country: country(given_country, currency),
         merchant_name,
-        merchant_entity_id: "",
-        website,
         plaid_primary,
         plaid_detailed,
         plaid_confidence,

@@ -74,8 +74,8 @@ pub(crate) struct Structure {
     pub(crate) party: Range<usize>,
     /// The account holder's name in an ACH entry.
     pub(crate) person: Option<Range<usize>>,
-    /// A state, province or country behind the name.
-    pub(crate) place: Option<Range<usize>>,
+    /// What an ACH entry is for, in its sender's words.
+    pub(crate) entry: Option<Range<usize>>,
 }
 
 /// What follows a label.
@@ -116,8 +116,7 @@ pub(crate) fn prefixes() -> HashMap<String, Vec<Prefix>> {
 }
 
 impl Structure {
-    /// Takes a line apart. `starred` says where in the bank's text an asterisk follows a word, as
-    /// processors print it.
+    /// Takes a line apart. The bank's own text is asked for the marks that the normal form lacks.
     pub(crate) fn read(
         line: &Line,
         raw: &str,
@@ -128,7 +127,9 @@ impl Structure {
         let text = line.text();
         let mut structure = Self::default();
         let whole = 1.min(text.len())..text.len().saturating_sub(1).max(1);
-        let company = structure.fields(whole, labels);
+        // "DES MOINES" is no label, "DES:MOINES" is.
+        let marked = labels.filter(|(label, _)| is_marked(line, raw, label, [':', '#']));
+        let company = structure.fields(whole, marked);
         words.clear();
         let within =
             |range: &Range<usize>| range.start >= company.start && range.end <= company.end;
@@ -150,7 +151,6 @@ impl Structure {
         if last > first + 1 {
             let tail = words[last - 1].clone();
             if STATES.contains(&text[tail.start - 1..tail.end + 1]) {
-                structure.place = Some(tail);
                 last -= 1;
             }
         }
@@ -199,7 +199,8 @@ impl Structure {
         match field {
             Field::Company => *company = range,
             Field::Person => self.person = Some(range),
-            Field::Entry | Field::Noise => {}
+            Field::Entry => self.entry = Some(range),
+            Field::Noise => {}
         }
     }
 
@@ -220,7 +221,7 @@ impl Structure {
                 let mut parts = prefix.words.iter().enumerate();
                 let said = parts.all(|(at, part)| word(first + at) == Some(part.as_str()));
                 let last = first + prefix.words.len() - 1;
-                said && (prefix.kind != "processor" || is_starred(line, raw, &words[last]))
+                said && (prefix.kind != "processor" || is_marked(line, raw, &words[last], ['*']))
             };
             let Some(prefix) = candidates.iter().find(fits) else { break };
             // A line that is nothing but a prefix keeps its last words.
@@ -246,10 +247,15 @@ impl Structure {
     }
 }
 
-/// Whether an asterisk follows a word in the bank's text: `SQ *`, `TST* `, `PAYPAL *`.
-fn is_starred(line: &Line, raw: &str, word: &Range<usize>) -> bool {
+/// Whether a mark follows a word in the bank's text: `SQ *`, `TST* `, `DES:`, `CONF#`.
+fn is_marked<const MARKS: usize>(
+    line: &Line,
+    raw: &str,
+    word: &Range<usize>,
+    marks: [char; MARKS],
+) -> bool {
     let end = line.origin(word).end;
-    raw.get(end..).is_some_and(|rest| rest.trim_start().starts_with('*'))
+    raw.get(end..).is_some_and(|rest| rest.trim_start().starts_with(marks))
 }
 
 /// A number of a branch, a date, a phone, a reference: more digits than letters.

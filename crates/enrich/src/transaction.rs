@@ -29,10 +29,6 @@ pub struct Transaction<'a> {
     pub country: &'a str,
     /// Plaid's name of the merchant.
     pub merchant_name: &'a str,
-    /// Plaid's id of the merchant.
-    pub merchant_entity_id: &'a str,
-    /// Plaid's website of the merchant.
-    pub website: &'a str,
     /// Plaid's primary category, version 1 or 2.
     pub plaid_primary: &'a str,
     /// Plaid's detailed category, version 1 or 2.
@@ -46,11 +42,9 @@ pub struct Transaction<'a> {
 impl AccountKind {
     /// The kind that Plaid's type of an account names.
     pub fn of_plaid(account_type: &str) -> Self {
-        match account_type {
-            "depository" | "checking" | "savings" | "current" => Self::Depository,
-            "credit" | "credit card" | "card" => Self::Credit,
-            "loan" => Self::Loan,
-            _ => Self::Other,
-        }
+        let names =
+            [("depository", Self::Depository), ("credit", Self::Credit), ("loan", Self::Loan)];
+        let named = names.iter().find(|(name, _)| account_type.eq_ignore_ascii_case(name));
+        named.map_or(Self::Other, |(_, kind)| *kind)
     }
 }

@@ -3,9 +3,11 @@
 #![expect(clippy::float_arithmetic, reason = "probabilities; money never comes here")]
 
 use crate::category::{Leaf, Primary};
-use crate::enrichment::{Evidence, Percent};
+use crate::enrichment::{Direction, Evidence, Percent};
 
 const MOST_PRIMARIES: usize = 32;
+/// What a primary of the other direction begins with, where others begin with one.
+const UNLIKELY: f32 = 0.001;
 
 /// Somebody who says what a line is about.
 #[derive(Debug, Clone)]
@@ -24,9 +26,19 @@ pub(crate) struct Ballot {
 }
 
 impl Ballot {
-    pub(crate) fn new() -> Self {
-        let count = Primary::count().min(MOST_PRIMARIES);
-        Self { shares: [1.0; MOST_PRIMARIES], count }
+    /// Every primary alike, but for those that money in this direction hardly ever is.
+    pub(crate) fn new(direction: Direction) -> Self {
+        let count = Primary::count();
+        assert!(count <= MOST_PRIMARIES, "raise MOST_PRIMARIES");
+        let mut shares = [1.0; MOST_PRIMARIES];
+        let unlikely: &[&str] = match direction {
+            Direction::Out => &["INCOME", "LOAN_DISBURSEMENTS", "TRANSFER_IN"],
+            Direction::In => &["TRANSFER_OUT", "LOAN_PAYMENTS"],
+        };
+        for primary in unlikely.iter().filter_map(|name| Primary::named(name)) {
+            shares[primary.number()] = UNLIKELY;
+        }
+        Self { shares, count }
     }
 
     /// Counts a witness.

@@ -84,7 +84,7 @@ pub struct Merchant {
     /// Its website, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub website: Option<String>,
-    /// The same for every line of this merchant.
+    /// The same for every line that names this merchant alike; for known merchants, for all lines.
     pub key: String,
     /// How sure.
     #[schema(value_type = f64, minimum = 0, maximum = 0.99)]
@@ -98,7 +98,7 @@ pub struct Merchant {
 pub struct Counterparty {
     /// Its name.
     pub name: String,
-    /// `processor`, `person`, `merchant`; an open set.
+    /// `processor`, `person`; an open set.
     pub role: String,
 }
 

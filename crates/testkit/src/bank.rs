@@ -170,11 +170,8 @@ impl Bank {
     /// Live transactions of the ledger, by Plaid's id: `[account_id, pending_transaction_id,
     /// pending, amount_minor, currency, date, name]`.
     pub async fn ledger(&self) -> BTreeMap<String, Value> {
-        let url = format!("{}/_emulator/ledger", self.url());
-        let lines = self.http.get(url).send().await.expect("an answer").text().await.expect("text");
-        let events = lines.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-        let live = events.filter(|event| event["state"] != "removed");
-        live.map(|event| {
+        let events = self.live_events().await.into_iter();
+        let facts = |event: Value| {
             let facts = json!([
                 event["account_id"],
                 event["pending_transaction_id"],
@@ -185,8 +182,25 @@ impl Bank {
                 event["name"],
             ]);
             (event["transaction_id"].as_str().expect("an id").to_owned(), facts)
-        })
-        .collect()
+        };
+        events.map(facts).collect()
+    }
+
+    /// What live transactions of the ledger are about, by Plaid's id: what Plaid does not tell.
+    pub async fn truth(&self) -> BTreeMap<String, Value> {
+        let events = self.live_events().await.into_iter();
+        let truth = |mut event: Value| {
+            let truth = event["truth"].take();
+            (event["transaction_id"].as_str().expect("an id").to_owned(), truth)
+        };
+        events.map(truth).collect()
+    }
+
+    async fn live_events(&self) -> Vec<Value> {
+        let url = format!("{}/_emulator/ledger", self.url());
+        let lines = self.http.get(url).send().await.expect("an answer").text().await.expect("text");
+        let events = lines.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        events.filter(|event| event["state"] != "removed").collect()
     }
 
     /// Ends it.

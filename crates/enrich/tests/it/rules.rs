@@ -32,3 +32,25 @@ fn every_rule_decides_its_example_and_not_its_counterexample() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+#[test]
+fn every_word_says_what_its_example_sells_and_nothing_of_its_counterexample() {
+    let tables = Tables::new();
+    let mut judge = Judge::new(&tables);
+    let mut wrong = Vec::new();
+    for word in tables.word_examples() {
+        let mut judged = |line| {
+            judge.judge(&Transaction { description: line, amount: 1_234, ..Transaction::default() })
+        };
+        let fits = judged(word.fits).category;
+        if fits.leaf != Some(word.leaf) {
+            wrong.push(format!("{}: {:?} is {:?}", word.id, word.fits, fits.leaf));
+        }
+        let misfits = judged(word.misfits).category;
+        let by_words = misfits.evidence.iter().any(|evidence| evidence.layer == Layer::Words);
+        if misfits.leaf == Some(word.leaf) && by_words {
+            wrong.push(format!("{}: {:?} is that too", word.id, word.misfits));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

@@ -6,7 +6,8 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use testkit::World;
 
 use crate::outside::python;
 use crate::process::selvedge;
@@ -96,7 +97,7 @@ fn every_format_gives_the_same_answers() {
         .csv("rows.csv")
         .iter()
         .map(|row| {
-            serde_json::json!({ "id": row["id"], "amount": row["amount"].parse::<f64>().unwrap(),
+            json!({ "id": row["id"], "amount": row["amount"].parse::<f64>().unwrap(),
                 "description": row["description"], "country": row["country"],
                 "account_type": row["account_type"], "mcc": null, "unknown": [1] })
         })
@@ -115,12 +116,18 @@ fn what_cannot_be_judged_is_named_and_no_half_file_is_left() {
     fs::write(scene.path("bad.csv"), "id,amount,description\n7,\"1,50\",TESCO\n").unwrap();
     fs::write(scene.path("bad.jsonl"), "{\"id\":\"1\",\"amount\":1,\"description\":\"A\"}\n[]\n")
         .unwrap();
+    let open = format!("id,amount,description\n1,1.00,\"{}\n", "2,1.00,TESCO\n".repeat(1_000));
+    fs::write(scene.path("open.csv"), open).unwrap();
+    fs::write(scene.path("latin.csv"), b"id,amount,description\n1,1.00,CAF\xc9\n").unwrap();
     fs::write(scene.path("empty.csv"), "id,amount,description\n").unwrap();
     let cases = [
         ("no_amount.csv", "out.csv", "the rows have no amount"),
         ("bad.csv", "out.csv", "the row with id \"7\": amount is \"1,50\"; write a decimal"),
         ("bad.jsonl", "out.csv", "line 2 is no JSON object"),
         ("rows.csv", "rows.csv", "are the same file"),
+        ("rows.csv", "./rows.csv", "are the same file"),
+        ("open.csv", "out.csv", "look for a quote that is not closed"),
+        ("latin.csv", "out.csv", "no CSV in UTF-8"),
         ("rows.csv", "out.xlsx", "name a file that ends in .csv, .jsonl or .parquet"),
         ("absent.csv", "out.csv", "cannot read absent.csv"),
         ("rows.csv", "absent/out.csv", "cannot write absent/out.csv"),
@@ -178,4 +185,123 @@ fn a_stream_of_arrow_goes_through_and_comes_out_whole() {
         }
     }
     assert_eq!(rows.len(), 5);
+}
+
+/// Households and businesses of the emulator's own.
+const PEOPLE: [&str; 6] = [
+    "user_household",
+    "user_business",
+    "user_restaurant",
+    "user_gig_worker",
+    "user_retiree",
+    "user_good",
+];
+
+/// Shares of rows, in hundredths, whose primary category is the one the bank's ledger means: with what
+/// Plaid says of them, and without.
+const LEAST_RIGHT_PERCENT: [usize; 2] = [97, 95];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_say_what_they_mean_and_the_endpoint_says_the_same() {
+    let world = World::start(61).await;
+    for (number, user) in PEOPLE.iter().enumerate() {
+        world.customer(&format!("customer-{number}"), user).await;
+    }
+    world.agree().await;
+    let query = "/v1/transactions?limit=5000";
+    let mut stored = Vec::new();
+    let mut path = query.to_owned();
+    loop {
+        let (_, mut page) = world.call("GET", &path, None).await;
+        stored.append(page["data"].as_array_mut().unwrap());
+        if page["has_more"] == false {
+            break;
+        }
+        path =
+            format!("{query}&after={}", page["next_cursor"].as_str().unwrap().replace(' ', "%20"));
+    }
+    let accounts = types_of_accounts(&world).await;
+    let truth = world.bank.truth().await;
+    let row = |row: &Value, with_plaid: bool| {
+        let plaid = |value: &Value| match (with_plaid, value.as_str()) {
+            (true, Some(text)) => text.to_owned(),
+            _ => String::new(),
+        };
+        let (account_type, holder_type) = &accounts[row["account_id"].as_str().unwrap()];
+        let line = row["original_description"].as_str().or(row["name"].as_str()).unwrap();
+        json!({
+            "id": row["id"], "amount": row["amount"], "description": line,
+            "currency": row["currency"], "account_type": account_type, "holder_type": holder_type,
+            "merchant_name": plaid(&row["merchant_name"]),
+            "pfc_primary": plaid(&row["category"]["primary"]),
+            "pfc_detailed": plaid(&row["category"]["detailed"]),
+            "pfc_confidence": plaid(&row["category"]["confidence"]),
+        })
+    };
+    assert!(stored.len() > 5_000, "{} rows", stored.len());
+    for (with_plaid, least) in [true, false].into_iter().zip(LEAST_RIGHT_PERCENT) {
+        let rows: Vec<Value> = stored.iter().map(|it| row(it, with_plaid)).collect();
+        let body = Some(json!({ "transactions": rows }));
+        let (status, answer) = world.call("POST", "/v1/enrich", body).await;
+        assert_eq!(status, 200, "{}", answer["detail"]);
+        let mut wrong = BTreeMap::new();
+        for (row, judged) in stored.iter().zip(answer["data"].as_array().unwrap()) {
+            if with_plaid {
+                assert_eq!(row["enrichment"], judged["enrichment"], "{}", row["name"]);
+            }
+            let category = &judged["enrichment"]["category"];
+            assert!(!category["reason"].as_str().unwrap().is_empty(), "{}", row["name"]);
+            let truth =
+                truth[row["transaction_id"].as_str().unwrap()]["category"].as_str().unwrap();
+            let said = category["primary"].as_str().unwrap_or("nothing");
+            if !truth.starts_with(said) {
+                let words = row["name"].as_str().unwrap().replace(|c: char| c.is_ascii_digit(), "");
+                *wrong.entry((words, truth, said)).or_insert(0) += 1;
+            }
+        }
+        let count: usize = wrong.values().sum();
+        let right = stored.len() - count;
+        assert!(right * 100 >= stored.len() * least, "{right} of {}: {wrong:#?}", stored.len());
+    }
+    world.stop().await;
+}
+
+/// Type and holder of every account.
+async fn types_of_accounts(world: &World) -> BTreeMap<String, (String, String)> {
+    let mut types = BTreeMap::new();
+    for number in 0..PEOPLE.len() {
+        let path = format!("/v1/end_users/customer-{number}/accounts");
+        let (_, accounts) = world.call("GET", &path, None).await;
+        for account in accounts["data"].as_array().unwrap() {
+            let text = |name: &str| account[name].as_str().unwrap_or_default().to_owned();
+            types.insert(text("account_id"), (text("type"), text("holder_category")));
+        }
+    }
+    types
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_endpoint_names_every_bad_row_and_takes_twenty_thousand() {
+    let world = World::start(62).await;
+    let row = |amount: &str| json!({ "id": "1", "amount": amount, "description": "TESCO" });
+    let call = async |rows: Vec<Value>| {
+        world.call("POST", "/v1/enrich", Some(json!({ "transactions": rows }))).await
+    };
+    let (status, answer) = call(vec![row("1"), row("1,5"), row("-3"), row("")]).await;
+    assert_eq!((status, answer["code"].as_str().unwrap()), (422, "invalid_fields"));
+    let pointers: Vec<&str> = answer["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| e["pointer"].as_str().unwrap())
+        .collect();
+    assert_eq!(pointers, ["/transactions/1/amount", "/transactions/3/amount"]);
+    assert_eq!(call(vec![]).await.0, 422);
+    assert_eq!(call(vec![row("1"); 20_001]).await.0, 422);
+    let (status, answer) = call(vec![row("1"); 20_000]).await;
+    assert_eq!((status, answer["data"].as_array().unwrap().len()), (200, 20_000));
+    let unknown =
+        json!({ "transactions": [{ "id": "1", "amount": "1", "description": "A", "x": 1 }] });
+    assert_eq!(world.call("POST", "/v1/enrich", Some(unknown)).await.0, 400);
+    world.stop().await;
 }

@@ -101,9 +101,15 @@ pub(crate) async fn enrich(
         return Err(Problem::fields(vec![FieldFault::new("/transactions", detail)]));
     }
     let judged = tokio::task::spawn_blocking(move || judge(body.transactions)).await;
-    // Only a panic ends it early; that is answered where all panics are.
-    let data = judged.unwrap_or_else(|failure| std::panic::resume_unwind(failure.into_panic()));
-    Ok(axum::Json(EnrichOut { data: data? }))
+    let data = match judged {
+        Ok(data) => data?,
+        // A panic is answered where all panics are; a server that ends answers nothing more.
+        Err(failure) => match failure.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Vec::new(),
+        },
+    };
+    Ok(axum::Json(EnrichOut { data }))
 }
 
 fn judge(rows: Vec<RowIn>) -> Result<Vec<RowOut>, Problem> {
@@ -113,7 +119,10 @@ fn judge(rows: Vec<RowIn>) -> Result<Vec<RowOut>, Problem> {
     for (number, row) in rows.into_iter().enumerate() {
         let Some(amount) = enrich::hundredths(&row.amount) else {
             let pointer = format!("/transactions/{number}/amount");
-            faults.push(FieldFault::new(&pointer, "must be a decimal such as \"12.50\""));
+            faults.push(FieldFault::new(
+                &pointer,
+                "must be a decimal such as \"12.50\", positive for money out",
+            ));
             if faults.len() == MOST_FAULTS {
                 break;
             }
@@ -123,7 +132,7 @@ fn judge(rows: Vec<RowIn>) -> Result<Vec<RowOut>, Problem> {
             description: &row.description,
             amount,
             account: AccountKind::of_plaid(&row.account_type),
-            is_business: row.holder_type == "business",
+            is_business: row.holder_type.eq_ignore_ascii_case("business"),
             country: enrich::country(&row.country, &row.currency),
             merchant_name: &row.merchant_name,
             plaid_primary: &row.pfc_primary,

@@ -18,7 +18,7 @@ pub(super) struct Reader {
 impl Reader {
     pub(super) fn new(file: BufReader<File>) -> anyhow::Result<Self> {
         let mut rows = csv::Reader::from_reader(file);
-        let names = rows.headers().context("the first line has to name the columns")?;
+        let names = rows.headers().context("the first line has to name the columns, in UTF-8")?;
         let names: Vec<&str> =
             names.iter().map(|name| name.trim_matches(['\u{feff}', ' '])).collect();
         let places = places(&names)?;
@@ -29,7 +29,11 @@ impl Reader {
 impl Source for Reader {
     fn fill(&mut self, sheet: &mut Sheet, rows: usize) -> anyhow::Result<()> {
         for _ in 0..rows {
-            if !self.rows.read_record(&mut self.record).context("a line is no CSV")? {
+            if !self
+                .rows
+                .read_record(&mut self.record)
+                .context("a line is no CSV in UTF-8; save the file as that")?
+            {
                 break;
             }
             for place in self.places {

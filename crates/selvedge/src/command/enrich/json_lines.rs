@@ -6,13 +6,10 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 
 use anyhow::{Context, bail};
-use enrich::{CONFIDENCE, INPUT, OUTPUT, REQUIRED, Sheet};
+use enrich::{CONFIDENCE, FLAGS, INPUT, OUTPUT, REQUIRED, Sheet};
 use serde_json::value::RawValue;
 
 use super::{Sink, Source, sync};
-
-/// The place of `flags` in a row that goes out; here they are a list.
-const FLAGS: usize = 7;
 
 pub(super) struct Reader {
     lines: BufReader<File>,
@@ -26,8 +23,9 @@ impl Reader {
     }
 
     fn row(&self, sheet: &mut Sheet) -> anyhow::Result<()> {
-        let cells: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_str(&self.line)
-            .with_context(|| format!("line {} is no JSON object", self.number))?;
+        let cells: HashMap<Cow<'_, str>, &RawValue> =
+            serde_json::from_str(self.line.trim_start_matches('\u{feff}'))
+                .with_context(|| format!("line {} is no JSON object", self.number))?;
         for (column, name) in INPUT.iter().enumerate() {
             match cells.get(*name).map(|cell| cell.get()) {
                 Some("null") | None if column < REQUIRED => {
@@ -81,6 +79,7 @@ impl Sink for Writer {
                 write!(self.lines, "{before}\"{name}\":")?;
                 match sheet.cell(row, column) {
                     cell if column == CONFIDENCE => write!(self.lines, "{cell}")?,
+                    // Here they are a list.
                     cell if column == FLAGS => {
                         let flags: Vec<&str> =
                             cell.split('|').filter(|flag| !flag.is_empty()).collect();

@@ -23,7 +23,7 @@ const BUFFER_BYTES: usize = 1 << 20;
     after_help = "Example: selvedge enrich --input transactions.csv --output enriched.csv\n\n\
     Columns in: id, amount (positive is money out), description; and as far as they are known: date, \
     currency, country, account_id, account_type, holder_type, merchant_name, pfc_primary, \
-    pfc_detailed, pfc_confidence, mcc, website.\n\
+    pfc_detailed, pfc_confidence, mcc.\n\
     Files end in .csv, .jsonl or .parquet; - stands for a stream of Arrow (IPC) on standard input \
     or output."
 )]
@@ -70,14 +70,15 @@ impl Enrich {
     #[expect(clippy::unused_async, reason = "every command is run the same way")]
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         let began = Instant::now();
-        if self.input == self.output && self.input.as_os_str() != "-" {
+        if is_same(&self.input, &self.output) {
             bail!("--input and --output are the same file; name another output");
         }
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = self.threads.unwrap_or(cores).max(1);
         let mut source = source(&self.input)?;
-        let unfinished = Unfinished::new(&self.output);
-        let mut sink = sink(&self.output, unfinished.path())?;
+        let format = Format::of(&self.output)?;
+        let unfinished = Unfinished::create(&self.output)?;
+        let mut sink = sink(format, &unfinished)?;
         let tables = Tables::new();
         let mut sheet = Sheet::new(INPUT.len());
         let (mut rows, mut judging) = (0, Duration::ZERO);
@@ -108,33 +109,49 @@ impl Enrich {
 /// A file under another name until it is whole, so that nobody reads half of it.
 struct Unfinished<'p> {
     whole: &'p Path,
-    part: PathBuf,
+    /// None for a stream.
+    part: Option<PathBuf>,
 }
 
 impl<'p> Unfinished<'p> {
-    fn new(whole: &'p Path) -> Self {
+    /// Makes the file; one of this name that is there already is of a run that was killed.
+    fn create(whole: &'p Path) -> anyhow::Result<Self> {
+        if is_stream(whole) {
+            return Ok(Self { whole, part: None });
+        }
         let mut part = whole.as_os_str().to_owned();
         part.push(".unfinished");
-        Self { whole, part: part.into() }
+        let part = PathBuf::from(part);
+        File::create(&part).with_context(|| format!("cannot write {}", part.display()))?;
+        Ok(Self { whole, part: Some(part) })
     }
 
-    fn path(&self) -> &Path {
-        &self.part
+    fn open(&self) -> anyhow::Result<File> {
+        let part = self.part.as_deref().unwrap_or(self.whole);
+        File::create(part).with_context(|| format!("cannot write {}", part.display()))
     }
 
     fn keep(self) -> anyhow::Result<()> {
-        if is_stream(self.whole) {
-            return Ok(());
-        }
-        std::fs::rename(&self.part, self.whole)
+        let Some(part) = &self.part else { return Ok(()) };
+        std::fs::rename(part, self.whole)
             .with_context(|| format!("cannot write {}", self.whole.display()))
     }
 }
 
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
-        // After success it has its own name, and there is nothing to remove.
-        let _gone = std::fs::remove_file(&self.part);
+        if let Some(part) = &self.part {
+            // After success it has its own name, and there is nothing to remove.
+            let _gone = std::fs::remove_file(part);
+        }
+    }
+}
+
+/// Whether two paths are one file, however they are spelt.
+fn is_same(one: &Path, other: &Path) -> bool {
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
     }
 }
 
@@ -156,15 +173,13 @@ fn source(path: &Path) -> anyhow::Result<Box<dyn Source>> {
     })
 }
 
-fn sink(path: &Path, part: &Path) -> anyhow::Result<Box<dyn Sink>> {
-    let format = Format::of(path)?;
-    let create = || File::create(part).with_context(|| format!("cannot write {}", part.display()));
-    let buffered = || anyhow::Ok(BufWriter::with_capacity(BUFFER_BYTES, create()?));
+fn sink(format: Format, file: &Unfinished<'_>) -> anyhow::Result<Box<dyn Sink>> {
+    let buffered = || anyhow::Ok(BufWriter::with_capacity(BUFFER_BYTES, file.open()?));
     Ok(match format {
         Format::Csv => Box::new(csv::Writer::new(buffered()?)?),
         Format::JsonLines => Box::new(json_lines::Writer::new(buffered()?)),
         #[cfg(feature = "lake")]
-        Format::Parquet => Box::new(lake::SheetWriter::to_parquet(create()?)?),
+        Format::Parquet => Box::new(lake::SheetWriter::to_parquet(file.open()?)?),
         #[cfg(feature = "lake")]
         Format::ArrowStream => {
             let output = BufWriter::with_capacity(BUFFER_BYTES, std::io::stdout());
