@@ -69,7 +69,7 @@ impl Line {
     fn push(&mut self, character: char, at: usize) {
         self.text.push(character);
         let at = u32::try_from(at).unwrap_or(u32::MAX);
-        self.origins.resize(self.text.len(), at);
+        self.origins.extend(std::iter::repeat_n(at, character.len_utf8()));
     }
 
     fn part(&mut self, at: usize) {

@@ -208,8 +208,10 @@ impl<'t> Judge<'t> {
             let is_fee = rule.flags.has(Flag::Fee);
             let of_bank = is_fee || BANKS_OWN.iter().any(|flag| rule.flags.has(*flag));
             let behind = span.start > structure.party.start;
-            if by_card && !of_bank {
-                return !behind && self.is_name(span);
+            // On a card, what stands behind a name belongs to the name: streets, towns, goods.
+            let begins = rule.flags.has(Flag::Transfer) || rule.leaf.name() == "account_fee";
+            if by_card && (begins || !of_bank) {
+                return !behind && (of_bank || self.is_name(span));
             }
             // A single word behind a merchant's name is part of where it is or what it sells; a merchant
             // that asks a fee is no bank.

@@ -50,6 +50,8 @@ pub const FLAGS: usize = 7;
 /// Longest description that is judged. Banks print two hundred characters; a longer one is the rest of a
 /// file behind a quote that was never closed.
 const MOST_DESCRIPTION_BYTES: usize = 10_000;
+/// What a judged row usually takes.
+const ROW_BYTES: usize = 160;
 /// More threads than any machine has cores only cost.
 const MOST_THREADS: usize = 64;
 
@@ -143,6 +145,8 @@ fn judge_part(
 ) -> Result<Sheet, BadRow> {
     let mut judge = Judge::new(tables);
     let mut output = Sheet::new(OUTPUT.len());
+    output.text.reserve(part.len() * ROW_BYTES);
+    output.ends.reserve(part.len() * OUTPUT.len());
     for row in part {
         judge_row(&mut judge, input, row, &mut output)?;
     }

@@ -139,7 +139,6 @@ fn judge(rows: Vec<RowIn>) -> Result<Vec<RowOut>, Problem> {
             plaid_detailed: &row.pfc_detailed,
             plaid_confidence: &row.pfc_confidence,
             mcc: &row.mcc,
-            ..Transaction::default()
         });
         judged.push(RowOut { enrichment: recorded(&enrichment, &row.description), id: row.id });
     }
