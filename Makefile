@@ -39,9 +39,11 @@ soak: build ## A slower suite (PART=lives SEEDS=0..40000); its count goes to doc
 
 warehouses: tools ## A million rows into every destination, killed and read back (WITH="postgres delta")
 	scripts/need soak $(VENV)
+	scripts/need bench $(VENV)
 	cargo build --release --locked --features full,kafka,delta
 	$(VENV)-soak/bin/python scripts/soak_warehouses $(BINARY) $(WITH)
 	$(VENV)-soak/bin/python scripts/soak_protocols $(BINARY) $(VENV) $(VENV)-soak
+	$(VENV)-bench/bin/python scripts/soak_spark $(BINARY)
 
 resurrect: ## Bring back one known bug after another; a table of the tests that catch them
 	scripts/resurrect

@@ -1,7 +1,8 @@
 //! Measures the judgement on labelled rows, fold by fold: the model that judges a fold has not seen its
 //! merchants. `make eval` runs it; `docs/accuracy.md` says what the figures mean.
 //!
-//! Options: `--calibrate` prints `data/calibration.csv` anew; `--wrong N` prints N rows judged wrong.
+//! Options: `--calibrate` prints how often each certainty was right, from which the corners of
+//! `data/calibration.csv` are read; `--wrong N` prints the N most frequent lines judged wrong.
 #![expect(clippy::float_arithmetic, reason = "shares and percentages for people")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -176,7 +177,7 @@ fn calibration_error(judged: &[Judged]) -> f64 {
     bins.iter().map(error).sum::<f64>() / judged.len() as f64
 }
 
-/// How often each certainty was right: what the curve in `data/` should say.
+/// How often each certainty was right; where it is not, the curve in `data/` has to move.
 fn calibrate(judged: &[Judged]) {
     let voted = judged.iter().filter(|row| row.layer != "rule" && row.layer != "direction");
     let mut bins: BTreeMap<u8, (u32, u32)> = BTreeMap::new();
