@@ -332,7 +332,10 @@ impl<'t> Judge<'t> {
             }
             let less = if span.end == last { 0 } else { LESS_WITHIN };
             let beside = if span.end > structure.party.end { LESS_WITHIN } else { 0 };
-            let percent = Percent(rule.percent.0.saturating_sub(less + beside));
+            // Whose name is known is hardly something else for a word behind it.
+            let doubt = known.is_some_and(|known| known.percent >= CERTAIN);
+            let doubt = if doubt { LESS_WITHIN } else { 0 };
+            let percent = Percent(rule.percent.0.saturating_sub(less + beside + doubt));
             let span_of = origin(&self.line, &span);
             let evidence = Evidence { layer: Layer::Words, what: "", span: span_of };
             let witness =

@@ -6,7 +6,7 @@ use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use jiff::Timestamp;
-use model::{Account, Balance, Direction, EndUser, Item, Transaction};
+use model::{Account, Balance, Direction, EndUser, Enrichment, Item, Transaction};
 use serde::Deserialize;
 use store::{ChangeFilter, ItemFilter, TransactionFilter, TransactionPlace};
 
@@ -93,7 +93,7 @@ struct TransactionRow {
     account: String,
     category: String,
     /// Why processing says so.
-    reason: Option<String>,
+    reason: Option<Reason>,
     /// What Plaid says, where it is something else.
     plaid: Option<String>,
     pending: bool,
@@ -233,7 +233,7 @@ impl TransactionRow {
         Self {
             merchant: merchant(&row),
             category: category(&row),
-            reason: row.enrichment.as_ref().map(|it| it.category.reason.clone()),
+            reason: row.enrichment.as_ref().map(Reason::of),
             plaid: plaid_differs(&row),
             account: account.map_or_else(String::new, |account| account.name.clone()),
             date: row.date.to_string(),
@@ -246,6 +246,21 @@ impl TransactionRow {
             exact: row.amount_exact,
             currency: row.currency,
         }
+    }
+}
+
+/// How sure a category is, and what speaks for it.
+struct Reason {
+    sure: String,
+    words: String,
+}
+
+impl Reason {
+    fn of(enrichment: &Enrichment) -> Self {
+        let category = &enrichment.category;
+        let by = category.source.replace('_', " ");
+        let sure = format!("{} % sure, by {by}", category.confidence.0);
+        Self { sure, words: category.reason.clone() }
     }
 }
 
