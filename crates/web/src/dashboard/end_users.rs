@@ -258,7 +258,10 @@ struct Reason {
 impl Reason {
     fn of(enrichment: &Enrichment) -> Self {
         let category = &enrichment.category;
-        let by = category.source.replace('_', " ");
+        let by = match category.source.as_str() {
+            "plaid" => "Plaid".to_owned(),
+            source => source.replace('_', " "),
+        };
         let sure = format!("{} % sure, by {by}", category.confidence.0);
         Self { sure, words: category.reason.clone() }
     }
