@@ -40,6 +40,10 @@ const PLAID_UNSAID: Percent = Percent(60);
 const READ_NAME: u8 = 60;
 /// See `READ_NAME`.
 const PLAIDS_NAME: u8 = 85;
+/// Money in that nothing is known of is mostly a transfer; of money out nothing can be said.
+const PLAIN_IN: Percent = Percent(45);
+/// See `PLAIN_IN`.
+const PLAIN_OUT: Percent = Percent(15);
 /// Shares, in thousandths, that are worth telling as runners-up.
 const LEAST_RUNNER_UP: u16 = 10;
 /// Below this share of the vote, in thousandths, nothing is said.
@@ -321,6 +325,7 @@ impl<'t> Judge<'t> {
         let first = self.witnesses.len();
         let found = || self.words.holding(words, transaction, direction);
         let last = found().map(|(_, span)| span.end).max().unwrap_or(0);
+        let is_certain = known.is_some_and(|known| known.percent >= CERTAIN);
         for (rule, span) in found() {
             // What is within the known name says nothing that the name does not.
             let within = known.is_some_and(|known| {
@@ -330,12 +335,10 @@ impl<'t> Judge<'t> {
             if within {
                 continue;
             }
-            let less = if span.end == last { 0 } else { LESS_WITHIN };
-            let beside = if span.end > structure.party.end { LESS_WITHIN } else { 0 };
-            // Whose name is known is hardly something else for a word behind it.
-            let doubt = known.is_some_and(|known| known.percent >= CERTAIN);
-            let doubt = if doubt { LESS_WITHIN } else { 0 };
-            let percent = Percent(rule.percent.0.saturating_sub(less + beside + doubt));
+            // Within the name, beside it, or behind one that is known: each makes a word say less.
+            let doubts = [span.end != last, span.end > structure.party.end, is_certain];
+            let less = doubts.map(|doubt| if doubt { LESS_WITHIN } else { 0 }).iter().sum();
+            let percent = Percent(rule.percent.0.saturating_sub(less));
             let span_of = origin(&self.line, &span);
             let evidence = Evidence { layer: Layer::Words, what: "", span: span_of };
             let witness =
@@ -523,7 +526,7 @@ fn by_direction(transaction: &Transaction<'_>, direction: Direction) -> Category
     Category {
         primary: leaf.map(Leaf::primary),
         leaf,
-        confidence: Percent(if direction == Direction::In { 45 } else { 15 }),
+        confidence: if direction == Direction::In { PLAIN_IN } else { PLAIN_OUT },
         source: Layer::Direction,
         evidence: vec![evidence],
         runners_up: [None, None],

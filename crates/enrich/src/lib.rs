@@ -31,7 +31,8 @@ pub use enrichment::{
 pub use judge::Judge;
 pub use recorded::{country, judge_record, recorded, tables};
 pub use sheet::{
-    BadRow, CONFIDENCE, FLAGS, INPUT, OUTPUT, REQUIRED, Sheet, hundredths, judge_sheet,
+    BadRow, CONFIDENCE, FLAGS, INPUT, MissingColumns, OUTPUT, REQUIRED, Sheet, hundredths,
+    judge_sheet, places,
 };
 pub use tables::{RuleExample, Tables};
 pub use transaction::{AccountKind, Transaction};

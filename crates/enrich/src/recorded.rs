@@ -14,11 +14,8 @@ pub fn judge_record(
     record: &model::Transaction,
     account: Option<&model::Account>,
 ) -> model::Enrichment {
-    let text = |text: &'_ Option<String>| text.as_deref().unwrap_or_default().to_owned();
     let description = record.original_description.as_ref().unwrap_or(&record.name);
-    let merchant_name = text(&record.merchant_name);
     let plaid = record.category.as_ref();
-    let confidence = plaid.map_or_else(String::new, |plaid| text(&plaid.confidence));
     let enrichment = judge.judge(&Transaction {
         description,
         amount: if record.direction == model::Direction::In { -1 } else { 1 },
@@ -26,10 +23,10 @@ pub fn judge_record(
             .map_or_else(AccountKind::default, |it| AccountKind::of_plaid(&it.account_type)),
         is_business: account.is_some_and(|it| it.holder_category.as_deref() == Some("business")),
         country: country("", &record.currency),
-        merchant_name: &merchant_name,
+        merchant_name: record.merchant_name.as_deref().unwrap_or_default(),
         plaid_primary: plaid.map_or("", |plaid| &plaid.primary),
         plaid_detailed: plaid.map_or("", |plaid| &plaid.detailed),
-        plaid_confidence: &confidence,
+        plaid_confidence: plaid.and_then(|it| it.confidence.as_deref()).unwrap_or_default(),
         ..Transaction::default()
     });
     recorded(&enrichment, description)

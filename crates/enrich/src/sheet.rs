@@ -73,6 +73,20 @@ pub struct BadRow {
     pub trouble: String,
 }
 
+/// Rows whose columns do not suffice.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the rows have no {0}; name columns as `selvedge enrich --help` lists them")]
+pub struct MissingColumns(String);
+
+/// The places of `INPUT`'s columns among those that there are.
+pub fn places(found: &[&str]) -> Result<[Option<usize>; INPUT.len()], MissingColumns> {
+    let places = INPUT.map(|name| found.iter().position(|column| *column == name));
+    let required = INPUT.iter().zip(places).take(REQUIRED);
+    let missing: Vec<&str> =
+        required.filter(|(_, place)| place.is_none()).map(|(name, _)| *name).collect();
+    if missing.is_empty() { Ok(places) } else { Err(MissingColumns(missing.join(", "))) }
+}
+
 impl Sheet {
     /// No rows yet, of so many columns.
     pub fn new(columns: usize) -> Self {

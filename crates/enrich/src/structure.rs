@@ -50,7 +50,9 @@ const ENDS: [&str; 22] = [
     "bill",
     "via",
 ];
+/// Words in front of the other side's name that are no part of it.
 const LEADING: [&str; 6] = ["www", "the", "http", "https", "to", "from"];
+/// States, provinces and countries as they stand behind a name.
 const STATES: &str = " al ak az ar ca co ct de fl ga hi id il in ia ks ky la me md ma mi mn ms mo mt \
                       ne nv nh nj nm ny nc nd oh ok or pa ri sc sd tn tx ut vt va wa wv wi wy dc on \
                       qc bc ab mb sk ns nb nl pe gb uk us usa can za gbr zaf ";
@@ -128,7 +130,7 @@ impl Structure {
         let mut structure = Self::default();
         let whole = 1.min(text.len())..text.len().saturating_sub(1).max(1);
         // "DES MOINES" is no label, "DES:MOINES" is.
-        let marked = labels.filter(|(label, _)| is_marked(line, raw, label, [':', '#']));
+        let marked = labels.filter(|(label, _)| is_marked(line, raw, label, &[':', '#']));
         let company = structure.fields(whole, marked);
         words.clear();
         let within =
@@ -221,7 +223,7 @@ impl Structure {
                 let mut parts = prefix.words.iter().enumerate();
                 let said = parts.all(|(at, part)| word(first + at) == Some(part.as_str()));
                 let last = first + prefix.words.len() - 1;
-                said && (prefix.kind != "processor" || is_marked(line, raw, &words[last], ['*']))
+                said && (prefix.kind != "processor" || is_marked(line, raw, &words[last], &['*']))
             };
             let Some(prefix) = candidates.iter().find(fits) else { break };
             // A line that is nothing but a prefix keeps its last words.
@@ -248,12 +250,7 @@ impl Structure {
 }
 
 /// Whether a mark follows a word in the bank's text: `SQ *`, `TST* `, `DES:`, `CONF#`.
-fn is_marked<const MARKS: usize>(
-    line: &Line,
-    raw: &str,
-    word: &Range<usize>,
-    marks: [char; MARKS],
-) -> bool {
+fn is_marked(line: &Line, raw: &str, word: &Range<usize>, marks: &[char]) -> bool {
     let end = line.origin(word).end;
     raw.get(end..).is_some_and(|rest| rest.trim_start().starts_with(marks))
 }

@@ -10,7 +10,7 @@ use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use enrich::{CONFIDENCE, INPUT, OUTPUT, REQUIRED, Sheet};
+use enrich::{CONFIDENCE, INPUT, OUTPUT, Sheet, places};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -53,14 +53,9 @@ impl SheetReader {
     }
 
     fn new(schema: &Schema, batches: Batches) -> Result<Self, ArrowError> {
-        let place = |name: &str| schema.fields().iter().position(|field| field.name() == name);
-        let missing: Vec<&str> =
-            INPUT[..REQUIRED].iter().copied().filter(|name| place(name).is_none()).collect();
-        if !missing.is_empty() {
-            let missing = missing.join(", ");
-            return Err(ArrowError::SchemaError(format!("the rows have no {missing}")));
-        }
-        Ok(Self { batches, places: INPUT.map(place), current: None })
+        let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        let places = places(&names).map_err(|missing| ArrowError::SchemaError(missing.to_string()));
+        Ok(Self { batches, places: places?, current: None })
     }
 
     /// Fills an empty sheet with so many rows at most; none means the end.

@@ -3,8 +3,8 @@
 //! crash between any two lines is repaired by doing the same again.
 //!
 //! Reading order: `runner` claims work and keeps its lease; `step` is what is done for an Item and
-//! `sync_item` the greatest part of it, with `enrich_page` for what transactions mean, all without I/O of their own: `memory` is what they ask of
-//! the store. `retry` says when a failure is worth another try; `link_session` makes Items of visits
+//! `sync_item` the greatest part of it, with `enrich_page` for what transactions mean, all without I/O of
+//! their own: `memory` is what they ask of the store. `retry` says when a failure is worth another try; `link_session` makes Items of visits
 //! to Link; `deliver` tells subscribers; `sequencer` numbers the feed; `connection` writes streams to
 //! destinations; `source` reads them without a store, for platforms.
 

@@ -5,9 +5,9 @@ use std::io::{BufReader, BufWriter};
 
 use anyhow::Context;
 use csv::StringRecord;
-use enrich::{INPUT, OUTPUT, Sheet};
+use enrich::{INPUT, OUTPUT, Sheet, places};
 
-use super::{Sink, Source, places, sync};
+use super::{Sink, Source, sync};
 
 pub(super) struct Reader {
     rows: csv::Reader<BufReader<File>>,

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use enrich::{INPUT, REQUIRED, Sheet, Tables, judge_sheet};
+use enrich::{INPUT, Sheet, Tables, judge_sheet};
 
 /// Rows that are judged at a time: enough to keep every core busy, few enough to stay small.
 const ROWS_AT_A_TIME: usize = 32_768;
@@ -227,20 +227,6 @@ impl Sink for lake::SheetWriter {
     fn finish(self: Box<Self>) -> anyhow::Result<()> {
         Ok((*self).finish()?)
     }
-}
-
-/// The places of `INPUT`'s columns among those that a file has.
-fn places(found: &[&str]) -> anyhow::Result<[Option<usize>; INPUT.len()]> {
-    let place = |name: &str| found.iter().position(|column| *column == name);
-    let missing: Vec<&str> =
-        INPUT[..REQUIRED].iter().filter(|name| place(name).is_none()).copied().collect();
-    if !missing.is_empty() {
-        bail!(
-            "the rows have no {}; name columns as `selvedge enrich --help` lists them",
-            missing.join(", ")
-        );
-    }
-    Ok(INPUT.map(place))
 }
 
 /// Writes everything and waits until the disk has it.
