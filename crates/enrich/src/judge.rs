@@ -11,7 +11,7 @@ use crate::enrichment::{
     Category, Counterparty, Direction, Enrichment, Evidence, Flag, Flags, Layer, Merchant, Percent,
     Role,
 };
-use crate::names::{Name, ends_name, key_of};
+use crate::names::{Name, ends_name, key_of, tidy_name};
 use crate::phrases::Hit;
 use crate::rules::{Findings, Rule};
 use crate::structure::Structure;
@@ -531,20 +531,4 @@ fn by_direction(transaction: &Transaction<'_>, direction: Direction) -> Category
         evidence: vec![evidence],
         runners_up: [None, None],
     }
-}
-
-/// A name in the way people write it.
-fn tidy_name(normal: &str) -> String {
-    let mut name = String::with_capacity(normal.len());
-    for word in normal.split(' ').filter(|word| !word.is_empty()) {
-        if !name.is_empty() {
-            name.push(' ');
-        }
-        let mut letters = word.chars();
-        if let Some(first) = letters.next() {
-            name.extend(first.to_uppercase());
-            name.push_str(letters.as_str());
-        }
-    }
-    name
 }

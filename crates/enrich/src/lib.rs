@@ -6,7 +6,7 @@
 //! `rules` says what banks' own words mean, `names` who a merchant is. `structure` takes a line apart,
 //! `judge` decides, `vote` weighs evidence that does not agree. `category` has the categories and the
 //! views of them; `training` makes the model while building. `sheet` judges rows of text, as files have them;
-//! `recorded` is the form that records have it in.
+//! `recorded` is the form that records have it in; `series` reads what many rows say together.
 
 mod calibration;
 mod category;
@@ -16,6 +16,7 @@ mod names;
 mod phrases;
 mod recorded;
 mod rules;
+mod series;
 mod sheet;
 mod structure;
 mod tables;
@@ -30,6 +31,9 @@ pub use enrichment::{
 };
 pub use judge::Judge;
 pub use recorded::{country, judge_record, recorded, tables};
+pub use series::{
+    Entry, Holding, Pairing, Posting, Reading, Series, Ties, balance_history, series,
+};
 pub use sheet::{
     BadRow, CONFIDENCE, FLAGS, INPUT, MissingColumns, OUTPUT, REQUIRED, Sheet, hundredths,
     judge_sheet, places,

@@ -190,3 +190,19 @@ pub(crate) fn key_of(name: &str) -> String {
     line.read(name);
     line.text().trim().replace(' ', "-")
 }
+
+/// A name in the way people write it.
+pub(crate) fn tidy_name(normal: &str) -> String {
+    let mut name = String::with_capacity(normal.len());
+    for word in normal.split(' ').filter(|word| !word.is_empty()) {
+        if !name.is_empty() {
+            name.push(' ');
+        }
+        let mut letters = word.chars();
+        if let Some(first) = letters.next() {
+            name.extend(first.to_uppercase());
+            name.push_str(letters.as_str());
+        }
+    }
+    name
+}

@@ -2,7 +2,7 @@
 //!
 //! Reading order: who asks (`integration`), what is linked (`item`), what arrives (`account`,
 //! `transaction`, and every other `stream`), how it is told onward (`change`), where it goes
-//! (`connection`), what processing adds (`enrichment`), and the values they are made of.
+//! (`connection`), what processing adds (`enrichment`, `series`), and the values they are made of.
 
 mod account;
 mod airbyte_columns;
@@ -17,6 +17,7 @@ mod item_life;
 mod money;
 mod outbound;
 mod raw_record;
+mod series;
 mod stream;
 mod stream_fields;
 mod transaction;
@@ -42,6 +43,10 @@ pub use item_life::{Ending, ItemEvent, ItemLife, ItemStatus, News, Standing, Tro
 pub use money::{Currency, Money, MoneyError, UNOFFICIAL_EXPONENT, plain_decimal};
 pub use outbound::{check_outbound_url, is_public};
 pub use raw_record::RawRecord;
+pub use series::{
+    AmountChange, BalanceHistory, Basis, Cadence, DayBalance, DebtPosition, Drift, EndUserSeries,
+    IncomeSource, Membership, NextDate, Recurring, RecurringKind, RecurringState, Tie, Transfer,
+};
 pub use stream::{Cost, Declaration, Field, FieldKind, STREAMS, Stream};
 pub use transaction::{Annotation, Category, Direction, Transaction};
 pub use update::{Arrival, Page, Quarantined, Removal, Snapshot, Staged};

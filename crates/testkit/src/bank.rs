@@ -203,6 +203,13 @@ impl Bank {
         events.filter(|event| event["state"] != "removed").collect()
     }
 
+    /// The ledger of an Item with what is still to come, line by line.
+    pub(crate) async fn whole_ledger(&self, item: &Linked) -> Vec<Value> {
+        let url = format!("{}/_emulator/ledger?item_id={}&future=1", self.url(), item.item_id);
+        let lines = self.http.get(url).send().await.expect("an answer").text().await.expect("text");
+        lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+
     /// Ends it.
     pub async fn close(self) {
         self.emulator.stop().await;

@@ -4,6 +4,7 @@
 mod bank;
 mod chance;
 mod faulty_memory;
+mod households;
 mod key_server;
 mod many_items;
 mod oracle;
@@ -16,6 +17,7 @@ mod world;
 
 pub use bank::{Bank, CLIENT_ID, Linked, SECRET};
 pub use chance::Chance;
+pub use households::{Household, PEOPLE, SeriesScore};
 pub use key_server::KeyServer;
 pub use many_items::freshness;
 pub use oracle::{Evidence, cursors_ahead, secrets_in};

@@ -38,7 +38,17 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
     ),
     (
         "testkit",
-        &["destinations", "emulator", "model", "pipeline", "plaid", "store", "trial", "web"],
+        &[
+            "destinations",
+            "emulator",
+            "enrich",
+            "model",
+            "pipeline",
+            "plaid",
+            "store",
+            "trial",
+            "web",
+        ],
     ),
 ];
 

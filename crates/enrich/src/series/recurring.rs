@@ -1,0 +1,248 @@
+//! What comes again: rows of one counterparty and direction, parted by their words and amounts until
+//! they keep a rhythm. What keeps one is a contract, with its next date; what only comes often is a habit.
+
+use std::collections::BTreeMap;
+
+use model::{
+    AmountChange, Cadence, Direction, Membership, NextDate, Recurring, RecurringKind,
+    RecurringState,
+};
+
+use super::rhythm::{Rhythm, rhythm, working_day};
+use super::{Rows, date_of, decimal};
+
+/// Fewest rows of a contract, of one that comes four times a year or less, and of a habit.
+const LEAST_CONTRACT: usize = 3;
+const LEAST_RARE: usize = 2;
+const LEAST_HABIT: usize = 6;
+/// A habit lasts at least so long.
+const HABIT_DAYS: i32 = 60;
+/// A habit with no row for so many of its usual gaps has ended.
+const HABIT_GAPS: i32 = 6;
+/// Below this many rows a rhythm may be chance, so the amounts must be steady, too.
+const FEW: usize = 6;
+/// Amounts this close, in percent of the middle one, are steady; this close, the same.
+const STEADY_PERCENT: u64 = 12;
+const SAME_PERCENT: u64 = 2;
+/// The rows that a rhythm and an amount are read off: older ones were another life.
+const LATEST: usize = 24;
+const LATEST_AMOUNTS: usize = 12;
+/// A fixed amount was the same so many times before it changed.
+const FIXED_TIMES: usize = 3;
+/// Due days without a row, after which a contract has ended.
+const MISSED_ENDS: i32 = 2;
+/// The same for working days and weeks, where holidays take some.
+const MISSED_ENDS_OFTEN: i32 = 4;
+/// Categories of what is owed by contract: a few rows of them make a rhythm.
+const OF_CONTRACTS: [&str; 4] =
+    ["INCOME", "LOAN_PAYMENTS", "RENT_AND_UTILITIES", "GOVERNMENT_AND_NON_PROFIT"];
+
+/// Rows of one series, by date.
+struct Group {
+    rows: Vec<usize>,
+    rhythm: Option<Rhythm>,
+}
+
+pub(super) fn find(rows: &mut Rows<'_>) -> Vec<Recurring> {
+    let mut parties: BTreeMap<(String, bool, &str), Vec<usize>> = BTreeMap::new();
+    for at in rows.single() {
+        let row = &rows.all[at];
+        if row.ties.refund.is_none() && row.entry.amount != 0 && !row.party.is_empty() {
+            let key = (row.party.clone(), row.is_out(), row.entry.currency);
+            parties.entry(key).or_default().push(at);
+        }
+    }
+    let mut groups = Vec::new();
+    for party in parties.into_values() {
+        part(rows, party, &mut groups);
+    }
+    let mut found: Vec<Recurring> = Vec::new();
+    for group in groups {
+        let series = describe(rows, &group);
+        for at in &group.rows {
+            let membership = Membership { id: series.id.clone(), cadence: series.cadence };
+            rows.all[*at].ties.recurring = Some(membership);
+        }
+        found.push(series);
+    }
+    found.sort_by(|a, b| (b.count, &a.id).cmp(&(a.count, &b.id)));
+    found
+}
+
+/// Parts the rows of a counterparty into series: whole if they keep a rhythm, else by their words, then
+/// by their amounts; what is left is a habit if it comes often.
+fn part(rows: &Rows<'_>, party: Vec<usize>, groups: &mut Vec<Group>) {
+    let by_words = |at: &usize| rows.all[*at].words.clone();
+    let mut left = Vec::new();
+    if let Some(rhythm) = contract(rows, &party) {
+        return groups.push(Group { rows: party, rhythm: Some(rhythm) });
+    }
+    let worded = grouped(&party, by_words);
+    for words in worded {
+        match contract(rows, &words) {
+            Some(rhythm) => groups.push(Group { rows: words, rhythm: Some(rhythm) }),
+            None => left.push(words),
+        }
+    }
+    let mut rest = Vec::new();
+    for words in left {
+        for amount in by_amount(rows, &words) {
+            match contract(rows, &amount) {
+                Some(rhythm) => groups.push(Group { rows: amount, rhythm: Some(rhythm) }),
+                None => rest.extend(amount),
+            }
+        }
+    }
+    rest.sort_unstable();
+    let lasts = |of: &[usize]| rows.all[of[of.len() - 1]].day - rows.all[of[0]].day;
+    if rest.len() >= LEAST_HABIT && lasts(&rest) >= HABIT_DAYS {
+        groups.push(Group { rows: rest, rhythm: None });
+    }
+}
+
+fn grouped<K: Ord>(rows: &[usize], key: impl Fn(&usize) -> K) -> Vec<Vec<usize>> {
+    let mut groups: BTreeMap<K, Vec<usize>> = BTreeMap::new();
+    for at in rows {
+        groups.entry(key(at)).or_default().push(*at);
+    }
+    groups.into_values().collect()
+}
+
+/// Rows whose amounts lie together: a gap of a tenth parts them.
+fn by_amount(rows: &Rows<'_>, of: &[usize]) -> Vec<Vec<usize>> {
+    let mut sorted = of.to_vec();
+    sorted.sort_by_key(|at| (size(rows, *at), *at));
+    let mut parts: Vec<Vec<usize>> = Vec::new();
+    for at in sorted {
+        match parts.last_mut() {
+            Some(part) if size(rows, at) * 10 <= size(rows, part[part.len() - 1]) * 11 => {
+                part.push(at)
+            }
+            _ => parts.push(vec![at]),
+        }
+    }
+    parts.iter_mut().for_each(|part| part.sort_unstable());
+    parts
+}
+
+fn size(rows: &Rows<'_>, at: usize) -> u64 {
+    rows.all[at].entry.amount.unsigned_abs()
+}
+
+/// The rhythm of rows that are bound to come.
+fn contract(rows: &Rows<'_>, of: &[usize]) -> Option<Rhythm> {
+    let latest = &of[of.len().saturating_sub(LATEST)..];
+    let mut days: Vec<i32> = latest.iter().map(|at| rows.all[*at].day).collect();
+    days.dedup();
+    if days.len() < LEAST_RARE {
+        return None;
+    }
+    let found = rhythm(&days)?;
+    let rare = found.cadence >= Cadence::Quarterly;
+    let least = if rare { LEAST_RARE } else { LEAST_CONTRACT };
+    let bound = of.last().is_some_and(|at| OF_CONTRACTS.contains(&rows.all[*at].primary()));
+    let sure = match days.len() {
+        n if n < least => false,
+        // Two dates always keep some rhythm.
+        2 => bound && is_within(rows, of, SAME_PERCENT),
+        n if n < FEW => bound || is_within(rows, of, STEADY_PERCENT),
+        _ => true,
+    };
+    sure.then_some(found)
+}
+
+/// Whether all amounts are this close to the one in the middle.
+fn is_within(rows: &Rows<'_>, of: &[usize], percent: u64) -> bool {
+    let middle = median(of.iter().map(|at| size(rows, *at)).collect());
+    of.iter().all(|at| size(rows, *at).abs_diff(middle) * 100 <= middle * percent)
+}
+
+fn median<T: Ord + Copy + Default>(mut sizes: Vec<T>) -> T {
+    sizes.sort_unstable();
+    sizes.get(sizes.len() / 2).copied().unwrap_or_default()
+}
+
+fn describe(rows: &Rows<'_>, group: &Group) -> Recurring {
+    let of = &group.rows;
+    let row = |at: usize| &rows.all[at];
+    let (first, last) = (row(of[0]), row(of[of.len() - 1]));
+    let shown_to = rows.shown_to(of[of.len() - 1]);
+    let (state, next) = match &group.rhythm {
+        Some(rhythm) => outlook(rhythm, of.len(), shown_to),
+        None => (habit_state(rows, of, shown_to), None),
+    };
+    let currency = last.entry.currency;
+    let sizes: Vec<i64> =
+        of.iter().rev().take(LATEST_AMOUNTS).map(|at| row(*at).entry.amount).collect();
+    let by_size = |amount: &&i64| amount.unsigned_abs();
+    let band = [sizes.iter().min_by_key(by_size), sizes.iter().max_by_key(by_size)];
+    let cadence = group.rhythm.as_ref().map_or(Cadence::Irregular, |rhythm| rhythm.cadence);
+    Recurring {
+        id: first.entry.id.to_owned(),
+        name: last.name(),
+        direction: if last.is_out() { Direction::Out } else { Direction::In },
+        leaf: last.entry.leaf.map(|leaf| leaf.name().to_owned()),
+        kind: if group.rhythm.is_some() { RecurringKind::Contract } else { RecurringKind::Habit },
+        cadence,
+        state,
+        count: u32::try_from(of.len()).unwrap_or(u32::MAX),
+        first: first.entry.date,
+        last: last.entry.date,
+        currency: currency.to_owned(),
+        amount: decimal(median(sizes.clone()), currency),
+        amount_band: band.map(|amount| decimal(amount.copied().unwrap_or_default(), currency)),
+        next,
+        changed: changed(rows, of),
+        transactions: of.iter().map(|at| row(*at).entry.id.to_owned()).collect(),
+        reason: match &group.rhythm {
+            Some(rhythm) => {
+                format!("{} of {} due days had a transaction", rhythm.kept, rhythm.slots)
+            }
+            None => format!("{} transactions without a rhythm", of.len()),
+        },
+    }
+}
+
+/// Where a contract stands at the last day its login shows, and when it is due next.
+fn outlook(rhythm: &Rhythm, count: usize, shown_to: i32) -> (RecurringState, Option<NextDate>) {
+    let often = rhythm.cadence <= Cadence::Biweekly;
+    let ends = if often { MISSED_ENDS_OFTEN } else { MISSED_ENDS };
+    let mut missed = 0;
+    let mut next = rhythm.next(1);
+    while next.2 < shown_to && missed < ends {
+        missed += 1;
+        next = rhythm.next(missed + 1);
+    }
+    let state = match missed {
+        0 if count < LEAST_CONTRACT => RecurringState::Early,
+        0 => RecurringState::Active,
+        n if n < ends => RecurringState::Missed,
+        _ => return (RecurringState::Ended, None),
+    };
+    let (due, from, to) = next;
+    // Banks book nothing on a weekend: what is due on one comes the working day after, or before.
+    let to = to.max(working_day(due));
+    (state, Some(NextDate { date: date_of(due), from: date_of(from), to: date_of(to) }))
+}
+
+fn habit_state(rows: &Rows<'_>, of: &[usize], shown_to: i32) -> RecurringState {
+    let gaps = of.windows(2).map(|pair| rows.all[pair[1]].day - rows.all[pair[0]].day);
+    let usual = median(gaps.collect()).max(1);
+    let silent = shown_to - rows.all[of[of.len() - 1]].day;
+    if silent > usual * HABIT_GAPS { RecurringState::Ended } else { RecurringState::Active }
+}
+
+/// A fixed amount that is another since the last row.
+fn changed(rows: &Rows<'_>, of: &[usize]) -> Option<AmountChange> {
+    let (last, before) = of.split_last()?;
+    let fixed = before.len() >= FIXED_TIMES && {
+        let latest = &before[before.len() - FIXED_TIMES..];
+        latest.iter().all(|at| size(rows, *at) == size(rows, latest[0]))
+    };
+    let (was, is) = (&rows.all[*before.last()?].entry, &rows.all[*last].entry);
+    (fixed && was.amount != is.amount).then(|| AmountChange {
+        from: decimal(was.amount, was.currency),
+        to: decimal(is.amount, is.currency),
+        on: is.date,
+    })
+}
