@@ -154,6 +154,10 @@ pub enum Flag {
     Crypto,
     /// Into or out of an investment.
     Investment,
+    /// Comes again by contract.
+    Recurring,
+    /// May be an earlier row once more.
+    PossibleDuplicate,
 }
 
 /// A set of flags.
@@ -180,7 +184,7 @@ pub struct Enrichment {
 }
 
 impl Flag {
-    const ALL: [(Self, &'static str); 25] = [
+    const ALL: [(Self, &'static str); 27] = [
         (Self::Transfer, "transfer"),
         (Self::Refund, "refund"),
         (Self::Fee, "fee"),
@@ -206,6 +210,8 @@ impl Flag {
         (Self::Person, "person"),
         (Self::Crypto, "crypto"),
         (Self::Investment, "investment"),
+        (Self::Recurring, "recurring"),
+        (Self::PossibleDuplicate, "possible_duplicate"),
     ];
 
     /// The flag of this name.

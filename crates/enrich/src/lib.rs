@@ -6,12 +6,15 @@
 //! `rules` says what banks' own words mean, `names` who a merchant is. `structure` takes a line apart,
 //! `judge` decides, `vote` weighs evidence that does not agree. `category` has the categories and the
 //! views of them; `training` makes the model while building. `sheet` judges rows of text, as files have them;
-//! `recorded` is the form that records have it in; `series` reads what many rows say together.
+//! `recorded` is the form that records have it in; `series` reads what many rows say together,
+//! `memory` keeps what people decided, and `end_user` puts all of it together.
 
 mod calibration;
 mod category;
+mod end_user;
 mod enrichment;
 mod judge;
+mod memory;
 mod names;
 mod phrases;
 mod recorded;
@@ -25,12 +28,14 @@ mod transaction;
 mod vote;
 
 pub use category::{Leaf, Primary};
+pub use end_user::{Processed, process};
 pub use enrichment::{
     Category, Counterparty, Direction, Enrichment, Evidence, Flag, Flags, Layer, Merchant, Percent,
     Role,
 };
 pub use judge::Judge;
-pub use recorded::{country, judge_record, recorded, tables};
+pub use memory::{Memory, Named};
+pub use recorded::{country, judge_record, recorded, tables, tables_version};
 pub use series::{
     Entry, Holding, Pairing, Posting, Reading, Series, Ties, balance_history, series,
 };

@@ -32,6 +32,11 @@ pub fn judge_record(
     recorded(&enrichment, description)
 }
 
+/// The version of this build's tables.
+pub fn tables_version() -> &'static str {
+    VERSION
+}
+
 /// The tables of this build, made when they are first asked for.
 pub fn tables() -> &'static Tables {
     static TABLES: std::sync::LazyLock<Tables> = std::sync::LazyLock::new(Tables::new);
@@ -68,6 +73,10 @@ pub fn recorded(enrichment: &Enrichment, description: &str) -> model::Enrichment
         flags: enrichment.flags.names().map(str::to_owned).collect(),
         channel: Some(enrichment.channel.to_owned()).filter(|channel| !channel.is_empty()),
         description: named.map(str::to_owned),
+        transfer: None,
+        refund: None,
+        duplicate: None,
+        recurring: None,
         tables: VERSION.to_owned(),
     }
 }

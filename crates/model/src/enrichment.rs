@@ -3,6 +3,8 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
+use crate::{Membership, Tie, Transfer};
+
 /// How often a decision like this is right, in hundredths; written as a number from 0 to 0.99.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Confidence(pub u8);
@@ -18,7 +20,8 @@ pub struct Enrichment {
     /// Processors and people beside the merchant.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub counterparties: Vec<Counterparty>,
-    /// `refund`, `fee`, `nsf`, `income`, `cash` and others; an open set.
+    /// `transfer`, `recurring`, `refund`, `possible_duplicate`, `fee`, `nsf`, `income`, `cash` and
+    /// others; an open set.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub flags: Vec<String>,
     /// `card`, `ach`, `direct_debit`, `standing_order`, `bank_transfer`, where the line says.
@@ -27,6 +30,18 @@ pub struct Enrichment {
     /// The part of the bank's text that names the other side.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// It is half of a transfer between the end user's own accounts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transfer: Option<Transfer>,
+    /// It is money back for an earlier transaction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refund: Option<Tie>,
+    /// It may be an earlier transaction once more. Nothing is taken away for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duplicate: Option<Tie>,
+    /// It belongs to what comes again by contract.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recurring: Option<Membership>,
     /// Version of the tables that decided.
     pub tables: String,
 }
@@ -56,8 +71,8 @@ pub struct EnrichedCategory {
     /// How sure.
     #[schema(value_type = f64, minimum = 0, maximum = 0.99)]
     pub confidence: Confidence,
-    /// What decided: `rule`, `merchant`, `words`, `merchant_category_code`, `model`, `plaid`,
-    /// `direction`; an open set.
+    /// What decided: `person`, `integration_rule`, `transfer`, `refund`, `rule`, `merchant`,
+    /// `words`, `merchant_category_code`, `model`, `plaid`, `direction`; an open set.
     pub source: String,
     /// Why, in words, with the words of the bank's text that it rests on.
     pub reason: String,

@@ -91,6 +91,8 @@ prefixed_id! {
     RunId = "run";
     /// A pair that may be one event, for a person to judge.
     SuggestionId = "sug";
+    /// A rule of an integration's people about what transactions mean.
+    EnrichmentRuleId = "rul";
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! Reading order: who asks (`integration`), what is linked (`item`), what arrives (`account`,
 //! `transaction`, and every other `stream`), how it is told onward (`change`), where it goes
-//! (`connection`), what processing adds (`enrichment`, `series`), and the values they are made of.
+//! (`connection`), what processing adds (`enrichment`, `series`, and what people say of it, `enrichment_rule`), and the values they are made of.
 
 mod account;
 mod airbyte_columns;
@@ -10,6 +10,7 @@ mod ambient;
 mod change;
 mod connection;
 mod enrichment;
+mod enrichment_rule;
 mod id;
 mod integration;
 mod item;
@@ -33,9 +34,10 @@ pub use connection::{
     SyncMode, USUAL_TABLE_LIMIT,
 };
 pub use enrichment::{Confidence, Counterparty, EnrichedCategory, Enrichment, Merchant, RunnerUp};
+pub use enrichment_rule::{EnrichmentRule, RuleCondition, RuleDecision};
 pub use id::{
-    ApiKeyId, ConnectionId, DeliveryId, EndUserId, IntegrationId, InvalidId, ItemKey,
-    LinkSessionId, RunId, SubscriptionId, SuggestionId, TransactionKey,
+    ApiKeyId, ConnectionId, DeliveryId, EndUserId, EnrichmentRuleId, IntegrationId, InvalidId,
+    ItemKey, LinkSessionId, RunId, SubscriptionId, SuggestionId, TransactionKey,
 };
 pub use integration::{BaseUrl, Environment, InvalidBaseUrl, InvalidEnvironment};
 pub use item::{EndUser, History, Item};
@@ -48,5 +50,5 @@ pub use series::{
     IncomeSource, Membership, NextDate, Recurring, RecurringKind, RecurringState, Tie, Transfer,
 };
 pub use stream::{Cost, Declaration, Field, FieldKind, STREAMS, Stream};
-pub use transaction::{Annotation, Category, Direction, Transaction};
+pub use transaction::{Annotation, Category, Direction, Split, Transaction};
 pub use update::{Arrival, Page, Quarantined, Removal, Snapshot, Staged};

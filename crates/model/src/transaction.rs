@@ -90,15 +90,37 @@ pub struct Transaction {
 /// What people noted about a transaction.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Annotation {
-    /// A category that overrides Plaid's.
+    /// A category that stands above every other: a leaf of ours, or a code of Plaid's taxonomy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub category: Option<String>,
+    /// A merchant that stands above every other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merchant: Option<String>,
+    /// Our id of the other half of a transfer between own accounts; `none` if it is no transfer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transfer_with: Option<String>,
+    /// Parts of the amount that are about different things; together they are the amount.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub splits: Vec<Split>,
     /// A note.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
     /// Tags, each once, in order.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub tags: BTreeSet<String>,
+}
+
+/// A part of a transaction's amount.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Split {
+    /// Decimal with Plaid's sign.
+    pub amount: String,
+    /// What it is about: a leaf of ours, or a code of Plaid's taxonomy.
+    pub category: String,
+    /// A note.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 impl Annotation {

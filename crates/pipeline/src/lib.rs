@@ -4,12 +4,14 @@
 //!
 //! Reading order: `runner` claims work and keeps its lease; `step` is what is done for an Item and
 //! `sync_item` the greatest part of it, with `enrich_page` for what transactions mean, all without I/O of
-//! their own: `memory` is what they ask of the store. `retry` says when a failure is worth another try; `link_session` makes Items of visits
+//! their own: `memory` is what they ask of the store. `enrich_end_user` then reads
+//! what all transactions of an end user mean together. `retry` says when a failure is worth another try; `link_session` makes Items of visits
 //! to Link; `deliver` tells subscribers; `sequencer` numbers the feed; `connection` writes streams to
 //! destinations; `source` reads them without a store, for platforms.
 
 mod connection;
 mod deliver;
+mod enrich_end_user;
 mod enrich_page;
 mod link_session;
 mod memory;
@@ -22,6 +24,7 @@ mod sync_item;
 
 pub use connection::{Open, Watch};
 pub use deliver::{PublicAddresses, Sender};
+pub use enrich_end_user::{Changed, judge_end_user};
 pub use memory::Memory;
 pub use runner::{Pipeline, Settings, WORKERS};
 pub use source::{ItemRead, ReadError, ReadPlan, SourceStream, read_item, source_streams};

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::connection::{Means, Open, Watch, run_connection};
 use crate::deliver::Sender;
+use crate::enrich_end_user::enrich_end_user;
 use crate::link_session::{self, Visit};
 use crate::retry::soon;
 use crate::sequencer::number_changes;
@@ -41,10 +42,11 @@ const COUNT_ITEMS_EVERY: Duration = Duration::from_secs(60);
 
 /// Workers of each kind. `most_attempts` keeps some of those that sync to Items whose last sync
 /// did not fail, so that Items behind dead banks never hold up the others.
-pub const WORKERS: [(WorkKind, i64, usize); 7] = [
+pub const WORKERS: [(WorkKind, i64, usize); 8] = [
     (WorkKind::Sync, 0, 4),
     (WorkKind::Sync, i64::MAX, 4),
     (WorkKind::Notify, i64::MAX, 1),
+    (WorkKind::Enrich, i64::MAX, 2),
     (WorkKind::Deliver, 0, 8),
     (WorkKind::Deliver, i64::MAX, 8),
     (WorkKind::LinkSession, i64::MAX, 2),
@@ -244,6 +246,7 @@ impl Worker {
         match self.kind {
             WorkKind::Sync => self.sync(lease).await,
             WorkKind::Notify => Ok(self.store.notify(lease).await?),
+            WorkKind::Enrich => enrich_end_user(&self.store, lease).await,
             WorkKind::Deliver => Ok(self.settings.sender.deliver(&self.store, lease).await?),
             WorkKind::LinkSession => self.link_session(lease).await,
             WorkKind::Run => Ok(self.run_connection(lease).await?),

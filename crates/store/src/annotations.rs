@@ -6,6 +6,7 @@ use sqlx::Row;
 
 use crate::Store;
 use crate::db::Connected;
+use crate::enrichments;
 use crate::error::Error;
 use crate::feed_writer::FeedWriter;
 use crate::records::json;
@@ -66,6 +67,8 @@ pub(crate) async fn annotate(
         .bind(body)
         .execute(&mut *connection)
         .await?;
+    let end_user = feed.end_user_key.clone();
     feed.close(connection).await?;
+    enrichments::want_by_person(connection, &end_user, now).await?;
     Ok(Some(record))
 }

@@ -6,6 +6,7 @@ use sqlx::Row;
 
 use crate::balance_readings;
 use crate::db::Connected;
+use crate::enrichments;
 use crate::error::Error;
 use crate::feed_writer::FeedWriter;
 use crate::records::{key_of, remains};
@@ -80,5 +81,7 @@ pub(crate) async fn erase_data(
             .await?;
         feed.change(stream, &id, version + 1, ChangeKind::Removed);
     }
-    feed.close(connection).await
+    let end_user = feed.end_user_key.clone();
+    feed.close(connection).await?;
+    enrichments::forget_series(connection, &end_user, now).await
 }

@@ -12,6 +12,8 @@ mod changes;
 mod connections;
 mod db;
 mod duplicates;
+mod enrichment_rules;
+mod enrichments;
 mod erasure;
 mod error;
 mod extract;
@@ -34,6 +36,7 @@ mod takeover;
 mod transactions;
 mod update;
 mod usage;
+mod visits;
 mod webhook_events;
 mod work;
 
@@ -49,6 +52,7 @@ pub use connections::{
 };
 pub use db::{Database, OpenError};
 pub use duplicates::AccountTraits;
+pub use enrichments::{Enrichable, StoredSeries};
 pub use error::Error;
 pub use extract::{Extract, Extracted, Place};
 pub use integrations::{Integration, NewIntegration};

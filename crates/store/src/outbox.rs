@@ -58,6 +58,8 @@ const GATHER: SignedDuration = SignedDuration::from_secs(2);
 pub enum Notice {
     /// An end user has new, changed or removed transactions: read the feed.
     TransactionsChanged,
+    /// What an end user's transactions mean is known: records, series and feed are up to date.
+    EndUserProcessed,
     /// An Item is in another state.
     ItemStateChanged,
     /// A person has to act for an Item.
@@ -66,13 +68,18 @@ pub enum Notice {
 
 impl Notice {
     /// Every notice.
-    pub const ALL: [Self; 3] =
-        [Self::TransactionsChanged, Self::ItemStateChanged, Self::ItemRepairNeeded];
+    pub const ALL: [Self; 4] = [
+        Self::TransactionsChanged,
+        Self::EndUserProcessed,
+        Self::ItemStateChanged,
+        Self::ItemRepairNeeded,
+    ];
 
     /// Its name on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::TransactionsChanged => "transactions.changed",
+            Self::EndUserProcessed => "end_user.processed",
             Self::ItemStateChanged => "item.state_changed",
             Self::ItemRepairNeeded => "item.repair_needed",
         }

@@ -12,13 +12,15 @@ pub(crate) use declare;
 
 /// Every statement with its name and file.
 pub fn statements() -> Vec<(&'static str, &'static str, &'static str)> {
-    let files: [(&str, &[(&'static str, &'static str)]); 27] = [
+    let files: [(&str, &[(&'static str, &'static str)]); 30] = [
         ("annotations", crate::annotations::STATEMENTS),
         ("api_keys", crate::api_keys::STATEMENTS),
         ("balance_readings", crate::balance_readings::STATEMENTS),
         ("changes", crate::changes::STATEMENTS),
         ("connections", crate::connections::STATEMENTS),
         ("duplicates", crate::duplicates::STATEMENTS),
+        ("enrichment_rules", crate::enrichment_rules::STATEMENTS),
+        ("enrichments", crate::enrichments::STATEMENTS),
         ("erasure", crate::erasure::STATEMENTS),
         ("extract", crate::extract::STATEMENTS),
         ("feed_writer", crate::feed_writer::STATEMENTS),
@@ -38,6 +40,7 @@ pub fn statements() -> Vec<(&'static str, &'static str, &'static str)> {
         ("takeover", crate::takeover::STATEMENTS),
         ("transactions", crate::transactions::STATEMENTS),
         ("usage", crate::usage::STATEMENTS),
+        ("visits", crate::visits::STATEMENTS),
         ("webhook_events", crate::webhook_events::STATEMENTS),
         ("work", crate::work::STATEMENTS),
     ];

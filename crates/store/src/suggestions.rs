@@ -8,6 +8,7 @@ use sqlx::any::AnyRow;
 
 use crate::Store;
 use crate::db::Connected;
+use crate::enrichments;
 use crate::error::Error;
 use crate::feed_writer::FeedWriter;
 use crate::integrations::parsed;
@@ -222,7 +223,9 @@ async fn settle(
             moot.bind(now.as_microsecond()).execute(&mut *connection).await?;
             return Ok(Settled::Outdated);
         }
+        let end_user = feed.end_user_key.clone();
         feed.close(connection).await?;
+        enrichments::want_by_person(connection, &end_user, now).await?;
     }
     let resolution = if accept { "accepted" } else { "dismissed" };
     let resolve = sqlx::query(RESOLVE).bind(id.to_owned()).bind(resolution);

@@ -95,6 +95,11 @@ fn merged(
         (one, other) => return one.or(other),
     };
     old.category = old.category.or(new.category);
+    old.merchant = old.merchant.or(new.merchant);
+    old.transfer_with = old.transfer_with.or(new.transfer_with);
+    if old.splits.is_empty() {
+        old.splits = new.splits;
+    }
     old.note = old.note.or(new.note);
     old.tags.extend(new.tags);
     Some(old)

@@ -224,6 +224,9 @@ impl Drafts {
                 let draft = &mut self.rows[place];
                 record.id.clone_from(&draft.record.id);
                 record.annotation = draft.record.annotation.take();
+                // What is known stands until processing, which is asked for with this, says otherwise: a
+                // person's word and a transfer's other half do not blink.
+                record.enrichment = draft.record.enrichment.take().or(record.enrichment);
                 if trial::has_bug("note_lost") {
                     record.annotation = None;
                 }

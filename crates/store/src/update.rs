@@ -22,7 +22,8 @@ use crate::syncs::{self, SyncRecord};
 use crate::transactions::Outcome;
 use crate::work::{self, Lease};
 use crate::{
-    duplicates, item_streams, items, life, outbox, records, staging, suggestions, transactions,
+    duplicates, enrichments, item_streams, items, life, outbox, records, staging, suggestions,
+    transactions,
 };
 
 /// An update that was pulled and staged.
@@ -281,6 +282,7 @@ impl Application<'_> {
             .await?;
         if self.applied != Applied::default() {
             outbox::gather(connection, &integration, &end_user, now).await?;
+            enrichments::want(connection, &end_user, now).await?;
         }
         trial::crash_point("update.notices_written");
         let log = log(&update, self.applied, self.proof, now);

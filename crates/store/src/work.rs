@@ -48,6 +48,8 @@ declare! {
             due_at = CASE WHEN not_before < 0 THEN due_at ELSE CAST($4 AS BIGINT) END, \
             last_error = $5 \
          WHERE kind = $1 AND subject = $2 AND fence = $3 AND lease_owner IS NOT NULL";
+    HOLD = "UPDATE work SET fence = fence WHERE kind = $1 AND subject = $2 AND fence = $3 \
+         AND lease_owner IS NOT NULL";
     STOP_LEASED = "DELETE FROM work WHERE kind = $1 AND subject = $2 AND fence = $3";
     /// A single process that starts owns every lease: whoever held one is gone.
     CLEAR_LEASES = "UPDATE work SET lease_owner = NULL, lease_until = 0 WHERE lease_until > 0";
@@ -72,6 +74,8 @@ pub enum WorkKind {
     Sync,
     /// Tell subscribers of an end user's transactions. Subject: our id of the end user.
     Notify,
+    /// Say what an end user's transactions mean. Subject: our id of the end user.
+    Enrich,
     /// Send one message. Subject: the delivery.
     Deliver,
     /// See what became of a visit to Link, and exchange what it brought. Subject: the session.
@@ -82,14 +86,15 @@ pub enum WorkKind {
 
 impl WorkKind {
     /// Every kind, in the order of their declaration.
-    pub const ALL: [Self; 5] =
-        [Self::Sync, Self::Notify, Self::Deliver, Self::LinkSession, Self::Run];
+    pub const ALL: [Self; 6] =
+        [Self::Sync, Self::Notify, Self::Enrich, Self::Deliver, Self::LinkSession, Self::Run];
 
     /// The name as stored.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Sync => "sync",
             Self::Notify => "notify",
+            Self::Enrich => "enrich",
             Self::Deliver => "deliver",
             Self::LinkSession => "link_session",
             Self::Run => "run",
@@ -300,6 +305,11 @@ pub(crate) async fn finish(
 ) -> Result<(), Error> {
     let query = guarded(FINISH, lease).bind(now.as_microsecond()).bind(next_due.as_microsecond());
     affects_one(connection, query).await
+}
+
+/// Proves within a larger write that a lease is held.
+pub(crate) async fn hold(connection: &mut Connected, lease: &Lease) -> Result<(), Error> {
+    affects_one(connection, guarded(HOLD, lease)).await
 }
 
 /// Ends a piece of work for good, within the write that holds its results.

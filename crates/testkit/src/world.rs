@@ -180,6 +180,7 @@ impl World {
     pub async fn agree(&self) {
         self.until("store and ledger to agree", async || {
             stored(&self.store).await == self.bank.ledger().await
+                && self.store.unprocessed_end_users(None).await.expect("a store") == 0
         })
         .await;
     }

@@ -59,7 +59,8 @@ pub(super) fn find(rows: &mut Rows<'_>) -> Vec<Recurring> {
     let mut found: Vec<Recurring> = Vec::new();
     for group in groups {
         let series = describe(rows, &group);
-        for at in &group.rows {
+        // A habit binds nobody: its rows stand in the series alone.
+        for at in group.rows.iter().filter(|_| group.rhythm.is_some()) {
             let membership = Membership { id: series.id.clone(), cadence: series.cadence };
             rows.all[*at].ties.recurring = Some(membership);
         }
@@ -116,7 +117,7 @@ fn by_amount(rows: &Rows<'_>, of: &[usize]) -> Vec<Vec<usize>> {
     for at in sorted {
         match parts.last_mut() {
             Some(part) if size(rows, at) * 10 <= size(rows, part[part.len() - 1]) * 11 => {
-                part.push(at)
+                part.push(at);
             }
             _ => parts.push(vec![at]),
         }

@@ -242,7 +242,8 @@ async fn pull(
         store.ask_for_syncs(&integration.id, with_balances).await?;
         let patience = began.saturating_add(PATIENCE).unwrap_or(began);
         loop {
-            let left = store.unsettled_items(&integration.id, began, integration.is_source).await?;
+            let left = store.unsettled_items(&integration.id, began, integration.is_source).await?
+                + store.unprocessed_end_users(Some(&integration.id)).await?;
             let now = store.ambient().now();
             if left == 0 {
                 break;
