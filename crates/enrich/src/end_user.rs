@@ -12,19 +12,11 @@ use crate::enrichment::{Flag, Flags};
 use crate::judge::Judge;
 use crate::memory::{Memory, Named};
 use crate::recorded::{judge_record, tables};
-use crate::series::{Entry, Holding, Pairing, Ties, series};
+use crate::series::{Entry, Holding, Pairing, Ties, is_own, series};
 use crate::transaction::AccountKind;
 
 /// What a person writes to say that a row is no transfer.
 const NO_TRANSFER: &str = "none";
-/// Leaves of own transfers: a pair leaves them as they are.
-const OWN_TRANSFERS: [&str; 5] = [
-    "transfer_in_account_transfer",
-    "transfer_out_account_transfer",
-    "transfer_in_savings",
-    "transfer_out_savings",
-    "loan_payments_credit_card_payment",
-];
 /// Sources of categories that series leave alone.
 const PEOPLE: [&str; 2] = ["person", "integration_rule"];
 
@@ -172,13 +164,15 @@ fn tie(
     let pair = ties.transfer.as_ref().filter(|half| half.other.is_some());
     if let (Some(half), true) = (pair, open) {
         let leaf = match (by_card, record.direction) {
-            (true, _) => "loan_payments_credit_card_payment",
+            (true, model::Direction::In) => "card_payment_received",
+            (true, model::Direction::Out) => "card_payment_connected",
             (false, model::Direction::In) => "transfer_in_account_transfer",
             (false, model::Direction::Out) => "transfer_out_account_transfer",
         };
-        let known =
-            enrichment.category.leaf.as_deref().is_some_and(|it| OWN_TRANSFERS.contains(&it));
-        if let Some(named) = Named::parse(leaf).filter(|_| !known) {
+        let known = enrichment.category.leaf.as_deref().and_then(Leaf::named);
+        let says_so =
+            known.is_some_and(|known| known.name() == leaf || (!by_card && is_own(known)));
+        if let Some(named) = Named::parse(leaf).filter(|_| !says_so) {
             named.decide(&mut enrichment.category, "transfer", &half.reason, half.confidence);
         }
     } else if let (Some(back), Some(named), true) = (&ties.refund, refunded, open) {

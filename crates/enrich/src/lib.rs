@@ -34,7 +34,7 @@ pub use enrichment::{
     Role,
 };
 pub use judge::Judge;
-pub use memory::{Memory, Named};
+pub use memory::{Memory, Named, like};
 pub use recorded::{country, judge_record, recorded, tables, tables_version};
 pub use series::{
     Entry, Holding, Pairing, Posting, Reading, Series, Ties, balance_history, series,

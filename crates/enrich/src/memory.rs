@@ -3,7 +3,8 @@
 
 use classifier::Line;
 use model::{
-    Confidence, Direction, EnrichedCategory, Enrichment, EnrichmentRule, Merchant, Transaction,
+    Confidence, Direction, EnrichedCategory, Enrichment, EnrichmentRule, Merchant, RuleCondition,
+    Transaction,
 };
 
 use crate::category::{Leaf, Primary};
@@ -12,6 +13,8 @@ use crate::sheet::hundredths;
 
 /// What a person says is right; nothing is ever told as wholly sure.
 const CERTAIN: Confidence = Confidence(99);
+/// So many words make lines alike.
+const WORDS_ALIKE: usize = 6;
 const A_PERSON: &str = "a person said so";
 
 /// A category as people name it.
@@ -88,8 +91,13 @@ impl Memory {
         Self { rules }
     }
 
-    /// Puts what people decided in place of what was judged.
-    pub fn apply(&self, record: &Transaction, line: &mut Line, enrichment: &mut Enrichment) {
+    /// Puts what people decided about a record in place of what was judged.
+    pub fn remember(&self, record: &Transaction, enrichment: &mut Enrichment) {
+        self.apply(record, &mut Line::default(), enrichment);
+    }
+
+    /// The same, with memory that is used again for the next.
+    pub(crate) fn apply(&self, record: &Transaction, line: &mut Line, enrichment: &mut Enrichment) {
         let annotation = record.annotation.as_ref();
         let own = annotation.and_then(|it| Named::parse(it.category.as_deref()?));
         let own_merchant = annotation.and_then(|it| it.merchant.clone());
@@ -135,6 +143,28 @@ impl Memory {
             }
         }
     }
+}
+
+/// The condition that holds for transactions like this one: the same merchant, else the same words, and
+/// the same direction.
+pub fn like(record: &Transaction) -> Option<RuleCondition> {
+    let direction = Some(record.direction);
+    let merchant = record.enrichment.as_ref().and_then(|it| it.merchant.as_ref());
+    if let Some(merchant) = merchant {
+        let merchant_key = Some(merchant.key.clone());
+        return Some(RuleCondition { merchant_key, direction, ..RuleCondition::default() });
+    }
+    let mut line = Line::default();
+    let text = line.read(record.original_description.as_ref().unwrap_or(&record.name)).text();
+    let text = Some(text_without_numbers(text.trim())).filter(|text| !text.is_empty())?;
+    Some(RuleCondition { text: Some(text), direction, ..RuleCondition::default() })
+}
+
+/// The first words that stand together without a number: what the next line like it has, too.
+fn text_without_numbers(text: &str) -> String {
+    let numbered = |word: &&str| word.bytes().any(|byte| byte.is_ascii_digit());
+    let words = text.split(' ').skip_while(numbered).take_while(|word| !numbered(word));
+    words.take(WORDS_ALIKE).collect::<Vec<_>>().join(" ")
 }
 
 fn merchant(name: String, reason: String) -> Merchant {

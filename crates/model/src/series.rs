@@ -173,8 +173,8 @@ pub struct AmountChange {
 pub struct IncomeSource {
     /// Who pays.
     pub name: String,
-    /// `salary`, `gig`, `benefits`, `pension`, `interest`, `dividends`, `rent`, `revenue`, `other`; an
-    /// open set.
+    /// `salary`, `gig`, `benefits`, `pension`, `interest`, `dividends`, `rent`, `revenue`, `deposits`,
+    /// `other`; an open set.
     pub kind: String,
     /// How often, over all of its payments.
     pub cadence: Cadence,
@@ -199,8 +199,8 @@ pub struct IncomeSource {
 pub struct DebtPosition {
     /// The lender.
     pub name: String,
-    /// `mortgage`, `auto`, `student`, `card`, `installments`, `earned_wage`, `advance`, `loan`; an open
-    /// set.
+    /// `mortgage`, `auto`, `student`, `card`, `installments`, `earned_wage`, `advance`, `loan`, `lease`,
+    /// `collection`; an open set.
     pub kind: String,
     /// How often it is paid back.
     pub cadence: Cadence,

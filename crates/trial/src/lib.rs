@@ -24,7 +24,7 @@ pub const CONNECTION_CRASH_AT_ALL: [&str; 4] = [
     "connection.written#2",
 ];
 /// Every moment at which a crash can be asked for, in the order data meets them.
-pub const CRASH_POINTS: [&str; 20] = [
+pub const CRASH_POINTS: [&str; 21] = [
     "migration.done",
     "webhook.believed",
     "webhook.recorded",
@@ -40,6 +40,7 @@ pub const CRASH_POINTS: [&str; 20] = [
     "update.rows_written",
     "update.notices_written",
     "update.committed",
+    "enrichments.some_written",
     "feed.numbered",
     "delivery.begun",
     "delivery.sent",

@@ -13,8 +13,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::{
-    changes, connections, end_users, enrich, integrations, item_health, items, link_tokens, links,
-    sources, streams, subscriptions, suggestions, system, transactions,
+    changes, connections, corrections, end_users, enrich, enrichment_rules, integrations,
+    item_health, items, link_tokens, links, series, sources, streams, subscriptions, suggestions,
+    system, transactions,
 };
 use crate::state::Web;
 use crate::{dashboard, receiver, request};
@@ -102,10 +103,15 @@ fn api() -> OpenApiRouter<Web> {
         .routes(routes!(end_users::balances))
         .routes(routes!(end_users::transactions))
         .routes(routes!(transactions::list))
-        .routes(routes!(transactions::get, transactions::annotate))
+        .routes(routes!(transactions::get, corrections::annotate))
         .routes(routes!(transactions::history))
         .routes(routes!(changes::list))
         .routes(routes!(enrich::enrich))
+        .routes(routes!(enrich::categories))
+        .routes(routes!(series::get))
+        .routes(routes!(series::balances))
+        .routes(routes!(enrichment_rules::create, enrichment_rules::list))
+        .routes(routes!(enrichment_rules::delete))
         .routes(routes!(sources::create, sources::list))
         .routes(routes!(sources::get, sources::delete))
         .routes(routes!(sources::check))

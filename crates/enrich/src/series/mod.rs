@@ -19,6 +19,8 @@ use classifier::Line;
 use jiff::civil::Date;
 use model::{Confidence, EndUserSeries, Membership, Tie, Transfer};
 
+pub(crate) use transfers::is_own;
+
 pub use balances::{Posting, Reading, balance_history};
 
 use crate::category::Leaf;

@@ -24,6 +24,8 @@ const FEW: usize = 6;
 /// Amounts this close, in percent of the middle one, are steady; this close, the same.
 const STEADY_PERCENT: u64 = 12;
 const SAME_PERCENT: u64 = 2;
+/// A contract may have so many rows, in percent, on the day of another.
+const MOST_SAME_DAY_PERCENT: usize = 10;
 /// The rows that a rhythm and an amount are read off: older ones were another life.
 const LATEST: usize = 24;
 const LATEST_AMOUNTS: usize = 12;
@@ -135,7 +137,9 @@ fn contract(rows: &Rows<'_>, of: &[usize]) -> Option<Rhythm> {
     let latest = &of[of.len().saturating_sub(LATEST)..];
     let mut days: Vec<i32> = latest.iter().map(|at| rows.all[*at].day).collect();
     days.dedup();
-    if days.len() < LEAST_RARE {
+    // Two rows a day are two series, such as wages and their taxes.
+    let several_a_day = (latest.len() - days.len()) * 100 > latest.len() * MOST_SAME_DAY_PERCENT;
+    if days.len() < LEAST_RARE || several_a_day {
         return None;
     }
     let found = rhythm(&days)?;

@@ -17,11 +17,15 @@ const ADVANCE_PAYMENTS: usize = 5;
 const EQUAL_PERCENT: u64 = 2;
 
 /// Leaves of income, and the kind of source each tells of.
-const INCOME: [(&str, &str); 9] = [
+const INCOME: [(&str, &str); 13] = [
     ("income_salary", "salary"),
     ("income_gig_economy", "gig"),
     ("income_contractor", "gig"),
     ("income_unemployment", "benefits"),
+    ("government_benefit", "benefits"),
+    ("social_security", "pension"),
+    ("cash_deposit", "deposits"),
+    ("check_deposit", "deposits"),
     ("income_retirement_pension", "pension"),
     ("income_interest_earned", "interest"),
     ("income_dividends", "dividends"),
@@ -30,7 +34,7 @@ const INCOME: [(&str, &str); 9] = [
 ];
 
 /// Views of a lender, and the kind of debt each tells of.
-const DEBTS: [(&str, &str); 8] = [
+const DEBTS: [(&str, &str); 10] = [
     ("mortgage", "mortgage"),
     ("auto", "auto"),
     ("student", "student"),
@@ -39,6 +43,8 @@ const DEBTS: [(&str, &str); 8] = [
     ("earned_wage", "earned_wage"),
     ("advance", "advance"),
     ("loan", "loan"),
+    ("lease", "lease"),
+    ("collection", "collection"),
 ];
 
 pub(super) fn income(rows: &Rows<'_>) -> Vec<IncomeSource> {

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use model::{Confidence, Transfer};
 
 use super::{Pairing, Row, Rows};
+use crate::category::Leaf;
 use crate::enrichment::Flag;
 use crate::transaction::AccountKind;
 
@@ -22,13 +23,13 @@ const UNCONNECTED: u8 = 85;
 /// What a person said.
 const CERTAIN: u8 = 99;
 
-/// Leaves that say a row is half of an own transfer.
-const STRONG: [&str; 5] = [
-    "transfer_in_account_transfer",
-    "transfer_out_account_transfer",
-    "transfer_in_savings",
-    "transfer_out_savings",
-    "loan_payments_credit_card_payment",
+/// Plaid's categories that say a row is half of an own transfer.
+const OWN: [&str; 5] = [
+    "TRANSFER_IN_ACCOUNT_TRANSFER",
+    "TRANSFER_OUT_ACCOUNT_TRANSFER",
+    "TRANSFER_IN_SAVINGS",
+    "TRANSFER_OUT_SAVINGS",
+    "LOAN_PAYMENTS_CREDIT_CARD_PAYMENT",
 ];
 /// What is never half of one: what was earned, bought, owed to a bank or drawn in cash.
 const AGAINST: [Flag; 12] = [
@@ -188,9 +189,13 @@ fn leg(row: &Row<'_>) -> i32 {
     }
 }
 
+/// Whether a category is that of an own transfer.
+pub(crate) fn is_own(leaf: Leaf) -> bool {
+    OWN.contains(&leaf.plaid())
+}
+
 fn says_transfer(row: &Row<'_>) -> bool {
-    let strong = row.entry.leaf.is_some_and(|leaf| STRONG.contains(&leaf.name()));
-    (strong || row.has(Flag::Transfer)) && !row.has(Flag::Person)
+    (row.entry.leaf.is_some_and(is_own) || row.has(Flag::Transfer)) && !row.has(Flag::Person)
 }
 
 /// Whether a row's text names the other account's number, or that of another account of the holder.

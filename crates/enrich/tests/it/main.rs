@@ -2,3 +2,4 @@
 
 mod bank_lines;
 mod rules;
+mod series;

@@ -9,6 +9,7 @@ mod enrich;
 mod keys;
 mod link;
 mod openapi;
+mod reprocess;
 mod resync;
 mod serve;
 mod source;
@@ -50,6 +51,8 @@ pub(crate) enum Command {
     Link(link::Link),
     /// Read an Item again from the beginning and reconcile.
     Resync(resync::Resync),
+    /// Have all transactions processed anew, or see what that would change.
+    Reprocess(reprocess::Reprocess),
     /// Make, list and revoke API keys.
     Keys(keys::Keys),
     /// Print the API's OpenAPI document.
@@ -84,6 +87,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Enrich(enrich) => enrich.run().await,
             Command::Link(link) => link.run().await,
             Command::Resync(resync) => resync.run().await,
+            Command::Reprocess(reprocess) => reprocess.run().await,
             Command::Keys(keys) => keys.run().await,
             Command::Openapi => openapi::run(),
         }

@@ -188,7 +188,9 @@ impl Scene {
             while self.items.is_empty() && !self.is_removed(&server).await {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
-            while World::stored(&store).await != self.ledger().await {
+            while World::stored(&store).await != self.ledger().await
+                || store.unprocessed_end_users(None).await.unwrap() > 0
+            {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };

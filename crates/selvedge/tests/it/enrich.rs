@@ -244,10 +244,15 @@ async fn records_say_what_they_mean_and_the_endpoint_says_the_same() {
         let body = Some(json!({ "transactions": rows }));
         let (status, answer) = world.call("POST", "/v1/enrich", body).await;
         assert_eq!(status, 200, "{}", answer["detail"]);
-        let mut wrong = BTreeMap::new();
+        let (mut wrong, mut same) = (BTreeMap::new(), 0);
         for (row, judged) in stored.iter().zip(answer["data"].as_array().unwrap()) {
             if with_plaid {
-                assert_eq!(row["enrichment"], judged["enrichment"], "{}", row["name"]);
+                let (stored, judged) = (by_itself(row), by_itself(judged));
+                let category = stored["category"]["source"].as_str().unwrap();
+                if !["transfer", "refund"].contains(&category) {
+                    assert_eq!(stored, judged, "{}", row["name"]);
+                    same += 1;
+                }
             }
             let category = &judged["enrichment"]["category"];
             assert!(!category["reason"].as_str().unwrap().is_empty(), "{}", row["name"]);
@@ -259,11 +264,28 @@ async fn records_say_what_they_mean_and_the_endpoint_says_the_same() {
                 *wrong.entry((words, truth, said)).or_insert(0) += 1;
             }
         }
+        assert!(!with_plaid || same * 10 > stored.len() * 9, "{same} are judged by themselves");
         let count: usize = wrong.values().sum();
         let right = stored.len() - count;
         assert!(right * 100 >= stored.len() * least, "{right} of {}: {wrong:#?}", stored.len());
     }
     world.stop().await;
+}
+
+/// What a row means by itself: without what ties it to others.
+fn by_itself(row: &Value) -> Value {
+    let mut enrichment = row["enrichment"].clone();
+    let fields = enrichment.as_object_mut().unwrap();
+    for tie in ["transfer", "refund", "duplicate", "recurring"] {
+        fields.remove(tie);
+    }
+    let Some(Value::Array(flags)) = fields.get_mut("flags") else { return enrichment };
+    let ties = ["transfer", "refund", "possible_duplicate", "recurring"];
+    flags.retain(|flag| !ties.contains(&flag.as_str().unwrap()));
+    if flags.is_empty() {
+        fields.remove("flags");
+    }
+    enrichment
 }
 
 /// Type and holder of every account.

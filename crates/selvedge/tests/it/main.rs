@@ -18,6 +18,7 @@ mod guides;
 mod identity;
 mod isolation;
 mod life;
+mod meaning;
 mod notes;
 mod notices;
 mod outside;

@@ -7,9 +7,10 @@ use sqlx::Row;
 use testkit::open_store;
 
 /// Statements that go through a whole table, and why they may.
-const MAY_SCAN: [(&str, &str, &str); 18] = [
+const MAY_SCAN: [(&str, &str, &str); 19] = [
     ("api_keys", "LIST", "keys are few"),
     ("connections", "LIST", "connections are few"),
+    ("enrichments", "WANT_ALL", "when a rule comes or goes, or a person asks for all"),
     ("integrations", "LIST", "integrations are few"),
     ("items", "COUNT_ALL_LIVE", "once a minute"),
     ("items", "END_USERS", "a list of everything, by page"),

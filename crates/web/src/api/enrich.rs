@@ -1,6 +1,6 @@
 //! The judgement for whoever asks: rows in, what they mean out, nothing is kept.
 
-use enrich::{AccountKind, Judge, Transaction, recorded, tables};
+use enrich::{AccountKind, Judge, Leaf, Transaction, recorded, tables};
 use model::Enrichment;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -143,4 +143,45 @@ fn judge(rows: Vec<RowIn>) -> Result<Vec<RowOut>, Problem> {
         judged.push(RowOut { enrichment: recorded(&enrichment, &row.description), id: row.id });
     }
     if faults.is_empty() { Ok(judged) } else { Err(Problem::fields(faults)) }
+}
+
+/// A category and what others call it.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct CategoryView {
+    /// Our finest category.
+    leaf: &'static str,
+    /// Primary code of Plaid's taxonomy, version 2.
+    primary: &'static str,
+    /// Detailed code of Plaid's taxonomy, version 2.
+    detailed: &'static str,
+    /// Detailed code of Plaid's taxonomy, version 1.
+    detailed_v1: &'static str,
+    /// What a lender to a business calls it.
+    lender: &'static str,
+    /// What a household calls it.
+    consumer: &'static str,
+}
+
+/// Every category.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct CategoriesView {
+    /// In the order of Plaid's taxonomy.
+    data: Vec<CategoryView>,
+}
+
+/// Lists every category there is.
+#[utoipa::path(
+    get, path = "/v1/categories", tag = "enrichment", operation_id = "list_categories",
+    responses((status = 200, body = CategoriesView)),
+)]
+pub(crate) async fn categories(_: Caller) -> axum::Json<CategoriesView> {
+    let view = |leaf: Leaf| CategoryView {
+        leaf: leaf.name(),
+        primary: leaf.primary().name(),
+        detailed: leaf.plaid(),
+        detailed_v1: leaf.plaid_first(),
+        lender: leaf.lender(),
+        consumer: leaf.consumer(),
+    };
+    axum::Json(CategoriesView { data: Leaf::all().map(view).collect() })
 }

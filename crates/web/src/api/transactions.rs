@@ -1,7 +1,5 @@
 //! Transactions of everybody, filtered.
 
-use std::collections::BTreeSet;
-
 use axum::extract::{Path, State};
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -11,8 +9,8 @@ use store::{TransactionFilter, TransactionPlace};
 use utoipa::{IntoParams, ToSchema};
 
 use super::page::{LARGE_LIMIT, Page, PageQuery};
-use crate::problem::{FieldFault, Problem, ProblemDocument};
-use crate::request::{Caller, Json, Query, parameter};
+use crate::problem::{Problem, ProblemDocument};
+use crate::request::{Caller, Query, parameter};
 use crate::state::Web;
 
 /// Which transactions; an absent parameter does not narrow.
@@ -151,82 +149,6 @@ pub(crate) async fn get(
 ) -> Result<axum::Json<Transaction>, Problem> {
     let transaction = web.store.transaction(&id).await?;
     Ok(axum::Json(transaction.ok_or_else(|| Problem::not_found("transaction"))?))
-}
-
-/// What to note about a transaction; null removes, an absent field leaves as it is.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct AnnotationIn {
-    /// A category that overrides Plaid's, up to 128 characters.
-    #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<String>)]
-    category: Option<Option<String>>,
-    /// A note, up to 2,000 characters.
-    #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<String>)]
-    note: Option<Option<String>>,
-    /// Up to 50 tags of up to 64 characters, in place of those there are.
-    tags: Option<BTreeSet<String>>,
-}
-
-/// Tells null from absence.
-fn given<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::deserialize(input).map(Some)
-}
-
-/// Longest category, note and tag, and most tags.
-const CATEGORY_CHARS: usize = 128;
-const NOTE_CHARS: usize = 2_000;
-const TAG_CHARS: usize = 64;
-const TAGS: usize = 50;
-
-/// Notes something about a transaction. It stays with the economic event: through posting, a full
-/// re-walk and a re-link.
-#[utoipa::path(
-    patch, path = "/v1/transactions/{id}", tag = "transactions", operation_id = "annotate_transaction",
-    params(("id" = String, Path, description = "Our id of the transaction")),
-    request_body = AnnotationIn,
-    responses(
-        (status = 200, body = Transaction), (status = 404, body = ProblemDocument),
-        (status = 422, body = ProblemDocument),
-    ),
-)]
-pub(crate) async fn annotate(
-    _: Caller,
-    State(web): State<Web>,
-    Path(id): Path<String>,
-    Json(body): Json<AnnotationIn>,
-) -> Result<axum::Json<Transaction>, Problem> {
-    let missing = || Problem::not_found("transaction");
-    let known = web.store.transaction(&id).await?.filter(|row| !row.removed).ok_or_else(missing)?;
-    let mut annotation = known.annotation.unwrap_or_default();
-    if let Some(category) = body.category {
-        annotation.category = category;
-    }
-    if let Some(note) = body.note {
-        annotation.note = note;
-    }
-    if let Some(tags) = body.tags {
-        annotation.tags = tags;
-    }
-    let fits = |text: &str, most: usize| (1..=most).contains(&text.chars().count());
-    let mut faults = Vec::new();
-    if annotation.category.as_ref().is_some_and(|text| !fits(text, CATEGORY_CHARS)) {
-        let detail = format!("must have 1 to {CATEGORY_CHARS} characters");
-        faults.push(FieldFault::new("/category", detail));
-    }
-    if annotation.note.as_ref().is_some_and(|text| !fits(text, NOTE_CHARS)) {
-        let detail = format!("must have 1 to {NOTE_CHARS} characters");
-        faults.push(FieldFault::new("/note", detail));
-    }
-    if annotation.tags.len() > TAGS || annotation.tags.iter().any(|tag| !fits(tag, TAG_CHARS)) {
-        let detail = format!("must be at most {TAGS} tags of 1 to {TAG_CHARS} characters");
-        faults.push(FieldFault::new("/tags", detail));
-    }
-    if !faults.is_empty() {
-        return Err(Problem::fields(faults));
-    }
-    Ok(axum::Json(web.store.annotate(&id, annotation).await?.ok_or_else(missing)?))
 }
 
 /// Every version of a transaction.

@@ -1,15 +1,18 @@
 //! End users: the list, and one with accounts, balances and transactions.
 
+use std::collections::HashSet;
+
 use askama::Template;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use jiff::Timestamp;
-use model::{Account, Balance, Direction, EndUser, Enrichment, Item, Transaction};
+use model::{Account, Balance, Direction, EndUser, Item, Transaction};
 use serde::Deserialize;
 use store::{ChangeFilter, ItemFilter, TransactionFilter, TransactionPlace};
 
+use super::meaning::{Reason, category, marks, merchant, plaid_differs};
 use super::overview::ItemRow;
 use super::render::{Frame, page};
 use super::session::Operator;
@@ -97,6 +100,10 @@ struct TransactionRow {
     /// What Plaid says, where it is something else.
     plaid: Option<String>,
     pending: bool,
+    /// What ties it to others.
+    marks: Vec<&'static str>,
+    /// It came or changed since the operator's last visit.
+    is_news: bool,
     out: String,
     into: String,
     exact: Option<String>,
@@ -121,6 +128,8 @@ struct ShowPage {
     pending_only: bool,
     account_id: String,
     head: i64,
+    /// What came since the operator's last visit, if they were here before.
+    since: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -153,6 +162,15 @@ pub(super) async fn show(
     let place = query.after.as_deref().and_then(read_place);
     let mut rows = web.store.transactions(&filter, place.as_ref(), SHOWN + 1).await?;
     let next = cut(&mut rows).map(place_of);
+    let last_visit = web.store.visit(&operator.0.operator, &end_user.id).await?;
+    let news = news_since(&web, &end_user, last_visit).await?;
+    let since = last_visit.map(|at| {
+        let visit = Age::of(at, now).words;
+        match news.len() {
+            0 => format!("Nothing has changed since your last visit, {visit}."),
+            count => format!("{} came or changed since your last visit, {visit}.", counted(count)),
+        }
+    });
     let synced = items.iter().filter_map(|item| item.last_success_at).max();
     let template = ShowPage {
         frame: Frame::new(
@@ -165,7 +183,13 @@ pub(super) async fn show(
         state: format!("Last synced {}.", Age::or_never(synced, now).words),
         end_user_id: end_user.end_user_id,
         currency: one_currency(&rows),
-        transactions: rows.into_iter().map(|row| TransactionRow::of(row, &accounts)).collect(),
+        transactions: rows
+            .into_iter()
+            .map(|row| TransactionRow {
+                is_news: news.contains(&row.id),
+                ..TransactionRow::of(row, &accounts)
+            })
+            .collect(),
         accounts: AccountRow::all(&accounts, &balances, &items, now),
         items: items.into_iter().map(|item| ItemRow::of(item, now)).collect(),
         next,
@@ -173,8 +197,33 @@ pub(super) async fn show(
         pending_only: query.pending.is_some(),
         account_id: query.account_id,
         head,
+        since,
     };
     Ok(page(&template))
+}
+
+/// Ids of the transactions that came or changed since a time, up to as many as are counted.
+async fn news_since(
+    web: &Web,
+    end_user: &EndUser,
+    since: Option<Timestamp>,
+) -> Result<HashSet<String>, Problem> {
+    let Some(since) = since else { return Ok(HashSet::new()) };
+    let filter = TransactionFilter {
+        end_user: Some(end_user.id.clone()),
+        updated_since: Some(since),
+        ..TransactionFilter::default()
+    };
+    let rows = web.store.transactions(&filter, None, NEWS_COUNTED).await?;
+    Ok(rows.into_iter().map(|row| row.id).collect())
+}
+
+fn counted(count: usize) -> String {
+    match i64::try_from(count).unwrap_or(NEWS_COUNTED) {
+        1 => "1 transaction".to_owned(),
+        NEWS_COUNTED.. => format!("{NEWS_COUNTED} transactions or more"),
+        count => format!("{count} transactions"),
+    }
 }
 
 fn place_of(row: &Transaction) -> String {
@@ -231,6 +280,7 @@ impl TransactionRow {
             Direction::In => (String::new(), amount),
         };
         Self {
+            marks: marks(&row),
             merchant: merchant(&row),
             category: category(&row),
             reason: row.enrichment.as_ref().map(Reason::of),
@@ -241,67 +291,13 @@ impl TransactionRow {
             transaction_id: row.transaction_id,
             name: row.name,
             pending: row.pending,
+            is_news: false,
             out,
             into,
             exact: row.amount_exact,
             currency: row.currency,
         }
     }
-}
-
-/// How sure a category is, and what speaks for it.
-struct Reason {
-    sure: String,
-    words: String,
-}
-
-impl Reason {
-    fn of(enrichment: &Enrichment) -> Self {
-        let category = &enrichment.category;
-        let by = match category.source.as_str() {
-            "plaid" => "Plaid".to_owned(),
-            source => source.replace('_', " "),
-        };
-        let sure = format!("{} % sure, by {by}", category.confidence.0);
-        Self { sure, words: category.reason.clone() }
-    }
-}
-
-/// Who it was with: as processing says, else as Plaid does.
-fn merchant(row: &Transaction) -> Option<String> {
-    let ours = row.enrichment.as_ref().and_then(|it| it.merchant.as_ref());
-    ours.map(|merchant| merchant.name.clone()).or_else(|| row.merchant_name.clone())
-}
-
-/// What it is about: as processing says, else as Plaid does.
-fn category(row: &Transaction) -> String {
-    let ours = row.enrichment.as_ref().map(|it| &it.category);
-    let ours =
-        ours.and_then(|it| it.leaf.as_deref().or(it.primary.as_deref()).zip(it.primary.as_deref()));
-    match (ours, &row.category) {
-        (Some((leaf, primary)), _) => plain(leaf, primary),
-        (None, Some(plaid)) => plain(&plaid.detailed, &plaid.primary),
-        (None, None) => String::new(),
-    }
-}
-
-/// Plaid's category, where it is another than ours.
-fn plaid_differs(row: &Transaction) -> Option<String> {
-    let plaid = row.category.as_ref()?;
-    let ours = &row.enrichment.as_ref()?.category;
-    let same = ours.detailed.as_deref() == Some(plaid.detailed.as_str())
-        || ours.detailed_v1.as_deref() == Some(plaid.detailed.as_str())
-        || (ours.detailed.is_none() && ours.primary.as_deref() == Some(plaid.primary.as_str()));
-    (!same).then(|| plain(&plaid.detailed, &plaid.primary))
-}
-
-/// A code such as `FOOD_AND_DRINK_COFFEE` as a word or two, without what its primary code says.
-fn plain(detailed: &str, primary: &str) -> String {
-    let (detailed, primary) = (detailed.to_lowercase(), primary.to_lowercase());
-    let own = detailed.strip_prefix(&primary).filter(|own| !own.is_empty()).unwrap_or(&detailed);
-    let words = own.trim_start_matches('_').replace('_', " ");
-    let mut letters = words.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 #[derive(Template)]

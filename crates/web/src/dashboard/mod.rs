@@ -8,10 +8,14 @@ mod destination_fields;
 mod end_users;
 mod integrations;
 mod items;
+mod meaning;
 mod overview;
 mod render;
+mod rules;
+mod series;
 mod session;
 mod sources;
+mod transactions;
 mod words;
 
 pub(crate) use session::SignIns;
@@ -33,6 +37,8 @@ pub(crate) fn router() -> Router<Web> {
         .route("/integrations/{id}", get(integrations::show))
         .route("/integrations/{id}/check", post(integrations::check))
         .route("/integrations/{id}/delete", post(integrations::delete))
+        .route("/integrations/{id}/rules", get(rules::list).post(rules::create))
+        .route("/integrations/{id}/rules/{rule}/delete", post(rules::delete))
         .route("/sources", get(sources::list).post(sources::create))
         .route("/sources/new", get(sources::form))
         .route("/sources/{id}", get(sources::show))
@@ -45,6 +51,8 @@ pub(crate) fn router() -> Router<Web> {
         .route("/end-users", get(end_users::list))
         .route("/end-users/{id}", get(end_users::show))
         .route("/end-users/{id}/news", get(end_users::news))
+        .route("/end-users/{id}/series", get(series::show))
+        .route("/transactions/{id}", get(transactions::show).post(transactions::correction))
         .route("/items/{id}", get(items::show))
         .route("/items/{id}/sync", post(items::sync))
         .route("/items/{id}/resync", post(items::resync))

@@ -1,0 +1,298 @@
+//! What transactions mean together and what people say of it, through the whole system: series, balances,
+//! corrections, rules, and that going on from what is stored equals beginning anew.
+
+use std::time::Instant;
+
+use jiff::tz::TimeZone;
+use pipeline::judge_end_user;
+use serde_json::{Value, json};
+use testkit::{Bank, PEOPLE, SeriesScore, Subscriber, World};
+
+/// A correction is everywhere within this time.
+const AT_ONCE_MILLIS: u128 = 1_000;
+
+async fn get(world: &World, path: &str) -> Value {
+    let (status, answer) = world.call("GET", path, None).await;
+    assert_eq!(status, 200, "{path}: {answer}");
+    answer
+}
+
+async fn transactions(world: &World, end_user: &str) -> Vec<Value> {
+    let path = format!("/v1/end_users/{end_user}/transactions?limit=5000");
+    get(world, &path).await["data"].as_array().unwrap().clone()
+}
+
+async fn correct(world: &World, row: &Value, body: Value) -> Value {
+    let path = format!("/v1/transactions/{}", row["id"].as_str().unwrap());
+    let (status, answer) = world.call("PATCH", &path, Some(body)).await;
+    assert_eq!(status, 200, "{answer}");
+    answer
+}
+
+async fn processed(world: &World) {
+    world
+        .until("everything to be processed", async || {
+            world.store.unprocessed_end_users(None).await.unwrap() == 0
+        })
+        .await;
+}
+
+fn flagged<'a>(rows: &'a [Value], flag: &str) -> Vec<&'a Value> {
+    let has = |row: &&Value| {
+        row["enrichment"]["flags"].as_array().is_some_and(|flags| flags.iter().any(|f| f == flag))
+    };
+    rows.iter().filter(has).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn series_are_found_told_and_the_same_however_they_were_come_by() {
+    let world = World::start(171).await;
+    let subscriber = Subscriber::start().await;
+    let path = format!("/v1/integrations/{}/subscriptions", world.integration.id);
+    let body = json!({ "url": subscriber.url, "events": ["end_user.processed"] });
+    let (_, made) = world.call("POST", &path, Some(body)).await;
+    subscriber.trust(made["secret"].as_str().unwrap());
+    let item = world.customer("alice", "user_household").await;
+    world.agree().await;
+    world
+        .until("the notice", async || {
+            let notices = subscriber.notices();
+            notices.iter().any(|it| it.proven && it.body["data"]["end_user_id"] == "alice")
+        })
+        .await;
+
+    let rows = transactions(&world, "alice").await;
+    let transfers = flagged(&rows, "transfer");
+    assert!(transfers.len() > 80, "{}", transfers.len());
+    for half in transfers.iter().filter(|row| row["enrichment"]["transfer"]["other"].is_string()) {
+        let other = &half["enrichment"]["transfer"]["other"];
+        let other = rows.iter().find(|row| row["id"] == *other).unwrap();
+        assert_eq!(other["enrichment"]["transfer"]["other"], half["id"]);
+        assert_eq!(other["enrichment"]["transfer"]["pair"], half["enrichment"]["transfer"]["pair"]);
+    }
+    assert!(flagged(&rows, "recurring").len() > 150);
+    let series = get(&world, "/v1/end_users/alice/series").await;
+    let income = series["income"].as_array().unwrap();
+    assert!(income.iter().any(|it| it["kind"] == "salary" && it["cadence"] == "biweekly"));
+    assert!(income.iter().any(|it| it["kind"] == "interest"), "{income:?}");
+    let debts = series["debts"].as_array().unwrap();
+    assert!(debts.iter().any(|it| it["kind"] == "student" && it["cadence"] == "monthly"));
+    let contracts = |series: &Value| {
+        let all = series["recurring"].as_array().unwrap().clone();
+        all.into_iter().filter(|it| it["kind"] == "contract").count()
+    };
+    assert!(contracts(&series) >= 10, "{}", contracts(&series));
+
+    // Day by day, then all at once: the same, to the last byte.
+    for _ in 0..6 {
+        world.bank.advance(4).await;
+        world.bank.refresh(&item).await;
+        world.agree().await;
+    }
+    let end_user = world.store.find_end_users("alice").await.unwrap().remove(0).id;
+    let stored = world.store.series(&end_user).await.unwrap().unwrap().series;
+    let anew = judge_end_user(&world.store, end_user.as_str()).await.unwrap();
+    assert_eq!(anew.rows.len(), 0, "{:?}", anew.rows.first());
+    assert_eq!(anew.series, stored);
+    let head = world.store.feed_head().await.unwrap();
+    world.store.want_processing(None).await.unwrap();
+    processed(&world).await;
+    while world.store.number_changes().await.unwrap() > 0 {}
+    assert_eq!(world.store.feed_head().await.unwrap(), head, "nothing new is no news");
+    world.assert_sound().await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_correction_is_everywhere_at_once_and_holds_for_all_like_it() {
+    let world = World::start(172).await;
+    let item = world.customer("alice", "user_household").await;
+    world.customer("bob", "user_gig_worker").await;
+    world.agree().await;
+    let starbucks = |rows: &[Value]| -> Vec<Value> {
+        let is = |row: &&Value| row["enrichment"]["merchant"]["key"] == "starbucks";
+        rows.iter().filter(is).cloned().collect()
+    };
+    let rows = starbucks(&transactions(&world, "alice").await);
+    let others = starbucks(&transactions(&world, "bob").await).len();
+    assert!(rows.len() > 10 && others > 10);
+    let first = &rows[0];
+
+    // One row.
+    let head = world.store.feed_head().await.unwrap();
+    let began = Instant::now();
+    let body = json!({ "category": "ENTERTAINMENT_MUSIC_AND_AUDIO", "merchant": "Concert hall" });
+    correct(&world, first, body).await;
+    let path = format!("/v1/transactions/{}", first["id"].as_str().unwrap());
+    let is_corrected = |row: &Value| {
+        row["enrichment"]["category"]["leaf"] == "entertainment_music_and_audio"
+            && row["enrichment"]["category"]["source"] == "person"
+            && row["enrichment"]["merchant"]["name"] == "Concert hall"
+    };
+    world.until("the API", async || is_corrected(&get(&world, &path).await)).await;
+    let feed = format!("/v1/changes?after={head}&limit=100");
+    world
+        .until("the feed", async || {
+            let changes = get(&world, &feed).await["changes"].as_array().unwrap().clone();
+            changes.iter().any(|change| is_corrected(&change["record"]))
+        })
+        .await;
+    let took = began.elapsed().as_millis();
+    assert!(took < AT_ONCE_MILLIS, "{took} ms");
+
+    // A rule is tried before it holds.
+    let rules = format!("/v1/integrations/{}/enrichment_rules", world.integration.id);
+    let rule = json!({
+        "when": { "merchant_key": "starbucks" }, "then": { "category": "meals_client" },
+    });
+    let (status, refused) = world.call("POST", &rules, Some(rule)).await;
+    assert_eq!((status, &refused["errors"][0]["pointer"]), (422, &json!("/then/category")));
+    let rule = json!({
+        "when": { "merchant_key": "starbucks", "direction": "out" },
+        "then": { "category": "FOOD_AND_DRINK_RESTAURANT" },
+    });
+    let (status, trial) = world.call("POST", &format!("{rules}?dry_run=true"), Some(rule)).await;
+    assert_eq!(status, 200, "{trial}");
+    let told = trial["would_change"].as_u64().unwrap();
+    assert_eq!(told, (rows.len() - 1 + others) as u64, "all but the row that a person corrected");
+    assert_eq!(get(&world, &rules).await["data"], json!([]), "a trial makes nothing");
+
+    // The same from a correction that holds for all like it.
+    let body = json!({ "category": "FOOD_AND_DRINK_RESTAURANT", "for_all_like_it": true });
+    correct(&world, &rows[1], body).await;
+    processed(&world).await;
+    let now = starbucks(&transactions(&world, "alice").await);
+    assert_eq!(now.len(), rows.len() - 1, "the corrected row has another merchant");
+    for row in &now {
+        let category = &row["enrichment"]["category"];
+        assert_eq!(category["detailed"], "FOOD_AND_DRINK_RESTAURANT", "{row}");
+        let source = if row["id"] == rows[1]["id"] { "person" } else { "integration_rule" };
+        assert_eq!(category["source"], source);
+    }
+    assert!(is_corrected(&get(&world, &path).await), "a person stands above a rule");
+
+    // It holds for what comes, and a full walk takes nothing of it away.
+    for _ in 0..3 {
+        world.bank.advance(5).await;
+        world.agree().await;
+    }
+    let resync = format!("/v1/items/{}/sync?full=true", item.item_id);
+    assert_eq!(world.call("POST", &resync, None).await.0, 202);
+    world.agree().await;
+    let later = starbucks(&transactions(&world, "bob").await);
+    assert!(later.len() > others);
+    assert!(
+        later.iter().all(|row| {
+            row["enrichment"]["category"]["detailed"] == "FOOD_AND_DRINK_RESTAURANT"
+        })
+    );
+    assert!(is_corrected(&get(&world, &path).await));
+
+    // Taken back, it is judged as before.
+    let made = get(&world, &rules).await["data"][0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(world.call("DELETE", &format!("{rules}/{made}"), None).await.0, 204);
+    assert_eq!(world.call("DELETE", &format!("{rules}/{made}"), None).await.0, 404);
+    correct(&world, first, json!({ "category": null, "merchant": null })).await;
+    processed(&world).await;
+    let coffee = &get(&world, &path).await["enrichment"]["category"];
+    assert_eq!(
+        (&coffee["leaf"], &coffee["source"]),
+        (&json!("food_and_drink_coffee"), &json!("merchant"))
+    );
+    world.assert_sound().await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pairs_and_parts_are_a_persons_to_say() {
+    let world = World::start(173).await;
+    world.customer("alice", "user_household").await;
+    world.agree().await;
+    let rows = transactions(&world, "alice").await;
+    let paired = |row: &&Value| row["enrichment"]["transfer"]["other"].is_string();
+    let half = rows.iter().find(paired).unwrap();
+    let other = half["enrichment"]["transfer"]["other"].as_str().unwrap();
+    correct(&world, half, json!({ "transfer_with": "none" })).await;
+    processed(&world).await;
+    let other = get(&world, &format!("/v1/transactions/{other}")).await;
+    assert!(other["enrichment"]["transfer"]["other"].is_null(), "{other}");
+    correct(&world, half, json!({ "transfer_with": other["id"] })).await;
+    processed(&world).await;
+    let path = format!("/v1/transactions/{}", half["id"].as_str().unwrap());
+    let again = get(&world, &path).await;
+    assert_eq!(again["enrichment"]["transfer"]["reason"], "a person paired them");
+
+    let bought = rows.iter().find(|row| row["amount"] == "79.99").unwrap();
+    let path = format!("/v1/transactions/{}", bought["id"].as_str().unwrap());
+    let split = |amount: &str, category: &str| json!({ "amount": amount, "category": category });
+    let refused = [
+        (json!({ "splits": [split("50.00", "RENT_AND_UTILITIES")] }), "/splits"),
+        (json!({ "splits": [split("79.99", "CLIENT_A")] }), "/splits"),
+        (json!({ "splits": [split("79.999", "TRAVEL")] }), "/splits"),
+        (json!({ "transfer_with": bought["id"] }), "/transfer_with"),
+        (json!({ "category": "GROCERIES" }), "/category"),
+        (json!({ "for_all_like_it": true }), "/for_all_like_it"),
+    ];
+    for (body, pointer) in refused {
+        let (status, answer) = world.call("PATCH", &path, Some(body.clone())).await;
+        assert_eq!((status, &answer["errors"][0]["pointer"]), (422, &json!(pointer)), "{body}");
+    }
+    let parts =
+        json!([split("50.00", "RENT_AND_UTILITIES_INTERNET_AND_CABLE"), split("29.99", "TRAVEL")]);
+    let row = correct(&world, bought, json!({ "splits": parts })).await;
+    assert_eq!(row["annotation"]["splits"][1]["category"], "TRAVEL");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn balances_go_back_to_the_first_day_and_end_where_the_bank_says() {
+    let world = World::start(174).await;
+    world.customer("alice", "user_household").await;
+    world.agree().await;
+    let history = get(&world, "/v1/end_users/alice/balance_history").await;
+    let accounts = history["data"].as_array().unwrap();
+    assert_eq!(accounts.len(), 3);
+    let balances = get(&world, "/v1/end_users/alice/balances").await;
+    for account in accounts {
+        let days = account["days"].as_array().unwrap();
+        assert!(days.len() > 600, "{} days", days.len());
+        assert_eq!(account["drifts"], json!([]));
+        let read = days.iter().find(|day| day["basis"] == "read").unwrap();
+        let all = balances["data"].as_array().unwrap();
+        let now = all.iter().find(|it| it["account_id"] == account["account_id"]).unwrap();
+        assert_eq!(read["balance"], now["current"]);
+    }
+    let one = accounts[0]["account_id"].as_str().unwrap();
+    let path = format!(
+        "/v1/end_users/alice/balance_history?account_id={one}&from=2026-01-01&to=2026-01-31"
+    );
+    let days = get(&world, &path).await["data"][0]["days"].as_array().unwrap().len();
+    assert!((1..=31).contains(&days), "{days}");
+    let path = "/v1/end_users/alice/balance_history?account_id=unknown";
+    assert_eq!(world.call("GET", path, None).await.0, 404);
+    world.stop().await;
+}
+
+/// The bars of the series, on a few people; `make eval` has hundreds.
+#[tokio::test(flavor = "multi_thread")]
+async fn series_are_right_by_the_banks_own_ledger() {
+    let bank = Bank::open(175).await;
+    let today = testkit::now().to_zoned(TimeZone::UTC).date();
+    let mut score = SeriesScore::default();
+    for who in PEOPLE {
+        score += bank.household(who).await.score(today);
+    }
+    let share = |part: usize, of: usize| part * 1_000 / of.max(1);
+    let [there, said, right] = score.transfers;
+    assert!(share(right, said) >= 990 && share(right, there) >= 950, "{score:?}");
+    let [there, found] = score.duplicates;
+    assert!(there > 5 && share(found, there) >= 980, "{score:?}");
+    assert!(score.false_marks * 1_000 <= score.rows, "{score:?}");
+    let [there, found] = score.rhythms;
+    let [said, right, days] = score.dates;
+    assert!(there > 100 && share(found, there) >= 700, "{score:?}");
+    assert!(share(right, said) >= 800 && days < said * 5, "{score:?}");
+    let [there, found] = score.refunds;
+    assert!(share(found, there) >= 950, "{score:?}");
+    bank.close().await;
+}

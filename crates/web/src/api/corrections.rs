@@ -1,0 +1,209 @@
+//! What a person says of a transaction: a note, and what it really means. It holds at once, stands above
+//! every judgement, and stays with the economic event; on request it holds for all like it.
+
+use std::collections::BTreeSet;
+
+use axum::extract::{Path, State};
+use enrich::{Named, like};
+use model::{Annotation, Currency, Money, RuleDecision, Split, Transaction};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::enrichment_rules::{NO_CATEGORY, RuleIn, make};
+use crate::problem::{FieldFault, Problem, ProblemDocument};
+use crate::request::{Caller, Json};
+use crate::state::Web;
+
+/// Longest merchant, note and tag, and most tags and parts.
+const MERCHANT_CHARS: usize = 128;
+const NOTE_CHARS: usize = 2_000;
+const TAG_CHARS: usize = 64;
+const TAGS: usize = 50;
+const SPLITS: usize = 50;
+/// What is written in place of another half: the row is no transfer.
+const NO_TRANSFER: &str = "none";
+
+/// What to note about a transaction; null removes, an absent field leaves as it is.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AnnotationIn {
+    /// A category that stands above every other: a leaf of `GET /v1/categories`, or a code of Plaid's
+    /// taxonomy, version 2.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    pub(crate) category: Option<Option<String>>,
+    /// A merchant that stands above every other, up to 128 characters.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    pub(crate) merchant: Option<Option<String>>,
+    /// Our id of the other half of a transfer between own accounts; `none` if it is no transfer.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    pub(crate) transfer_with: Option<Option<String>>,
+    /// Parts of the amount that are about different things, in place of those there are; together they
+    /// are the amount. An empty list removes them.
+    pub(crate) splits: Option<Vec<Split>>,
+    /// A note, up to 2,000 characters.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    pub(crate) note: Option<Option<String>>,
+    /// Up to 50 tags of up to 64 characters, in place of those there are.
+    pub(crate) tags: Option<BTreeSet<String>>,
+    /// Also make a rule of the category and the merchant given here, for all transactions of the
+    /// integration with the same merchant (else the same words) and direction, here and to come.
+    #[serde(default)]
+    pub(crate) for_all_like_it: bool,
+}
+
+/// Tells null from absence.
+fn given<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(input).map(Some)
+}
+
+/// Notes something about a transaction, or corrects what it means. It stays with the economic event:
+/// through posting, a full re-walk and a re-link.
+#[utoipa::path(
+    patch, path = "/v1/transactions/{id}", tag = "transactions", operation_id = "annotate_transaction",
+    params(("id" = String, Path, description = "Our id of the transaction")),
+    request_body = AnnotationIn,
+    responses(
+        (status = 200, body = Transaction), (status = 404, body = ProblemDocument),
+        (status = 422, body = ProblemDocument),
+    ),
+)]
+pub(crate) async fn annotate(
+    _: Caller,
+    State(web): State<Web>,
+    Path(id): Path<String>,
+    Json(body): Json<AnnotationIn>,
+) -> Result<axum::Json<Transaction>, Problem> {
+    Ok(axum::Json(correct(&web, &id, body).await?))
+}
+
+/// Notes and corrects, and makes the rule if one is wished.
+pub(crate) async fn correct(
+    web: &Web,
+    id: &str,
+    body: AnnotationIn,
+) -> Result<Transaction, Problem> {
+    let missing = || Problem::not_found("transaction");
+    let known = web.store.transaction(id).await?.filter(|row| !row.removed).ok_or_else(missing)?;
+    let rule = rule_of(&known, &body)?;
+    let annotation = changed(known.annotation.clone().unwrap_or_default(), body);
+    let mut faults = faults(&annotation);
+    faults.extend(fault_of_splits(&known, &annotation.splits));
+    faults.extend(fault_of_pair(web, &known, annotation.transfer_with.as_deref()).await?);
+    if !faults.is_empty() {
+        return Err(Problem::fields(faults));
+    }
+    if let Some(rule) = rule {
+        let item = web.item(&known.item_id).await?;
+        make(web, &item.integration_id, rule).await?;
+    }
+    web.store.annotate(id, annotation).await?.ok_or_else(missing)
+}
+
+fn changed(mut annotation: Annotation, body: AnnotationIn) -> Annotation {
+    let texts = [
+        (&mut annotation.category, body.category),
+        (&mut annotation.merchant, body.merchant),
+        (&mut annotation.transfer_with, body.transfer_with),
+        (&mut annotation.note, body.note),
+    ];
+    for (text, given) in texts {
+        if let Some(given) = given {
+            *text = given;
+        }
+    }
+    annotation.splits = body.splits.unwrap_or(annotation.splits);
+    annotation.tags = body.tags.unwrap_or(annotation.tags);
+    annotation
+}
+
+/// The rule for all transactions like this one, if one is wished.
+fn rule_of(known: &Transaction, body: &AnnotationIn) -> Result<Option<RuleIn>, Problem> {
+    if !body.for_all_like_it {
+        return Ok(None);
+    }
+    let fault = |detail: &str| {
+        Problem::fields(vec![FieldFault::new("/for_all_like_it", detail.to_owned())])
+    };
+    let then = RuleDecision {
+        category: body.category.clone().flatten(),
+        merchant: body.merchant.clone().flatten(),
+    };
+    if then == RuleDecision::default() {
+        return Err(fault("needs a category or a merchant beside it"));
+    }
+    let when = like(known).ok_or_else(|| {
+        fault("the bank's text has no words to know its like by; make a rule with other conditions")
+    })?;
+    Ok(Some(RuleIn { when, then }))
+}
+
+fn faults(annotation: &Annotation) -> Vec<FieldFault> {
+    let fits = |text: &str, most: usize| (1..=most).contains(&text.chars().count());
+    let mut faults = Vec::new();
+    if annotation.category.as_deref().is_some_and(|name| Named::parse(name).is_none()) {
+        faults.push(FieldFault::new("/category", NO_CATEGORY.to_owned()));
+    }
+    let texts = [
+        ("/merchant", &annotation.merchant, MERCHANT_CHARS),
+        ("/note", &annotation.note, NOTE_CHARS),
+    ];
+    for (pointer, text, most) in texts {
+        if text.as_ref().is_some_and(|text| !fits(text, most)) {
+            faults.push(FieldFault::new(pointer, format!("must have 1 to {most} characters")));
+        }
+    }
+    if annotation.tags.len() > TAGS || annotation.tags.iter().any(|tag| !fits(tag, TAG_CHARS)) {
+        let detail = format!("must be at most {TAGS} tags of 1 to {TAG_CHARS} characters");
+        faults.push(FieldFault::new("/tags", detail));
+    }
+    faults
+}
+
+/// What is wrong with the parts of an amount.
+fn fault_of_splits(known: &Transaction, splits: &[Split]) -> Option<FieldFault> {
+    if splits.is_empty() {
+        return None;
+    }
+    let fault = |detail: String| Some(FieldFault::new("/splits", detail));
+    if splits.len() > SPLITS {
+        return fault(format!("must be at most {SPLITS} parts"));
+    }
+    if splits.iter().any(|split| Named::parse(&split.category).is_none()) {
+        return fault(format!("each category {NO_CATEGORY}"));
+    }
+    let currency = match Currency::is_iso(&known.currency) {
+        true => Currency::iso(&known.currency),
+        false => Currency::unofficial(&known.currency),
+    };
+    let minor = |text: &str| match Money::parse(text, currency.clone()) {
+        Ok((money, true)) => Some(money.minor()),
+        _ => None,
+    };
+    let sum = splits.iter().try_fold(0_i64, |sum, split| sum.checked_add(minor(&split.amount)?));
+    if sum.is_none() || sum != minor(&known.amount) {
+        return fault(format!("must be decimals that together are {}", known.amount));
+    }
+    None
+}
+
+/// What is wrong with another half.
+async fn fault_of_pair(
+    web: &Web,
+    known: &Transaction,
+    other: Option<&str>,
+) -> Result<Option<FieldFault>, Problem> {
+    let Some(other) = other.filter(|other| *other != NO_TRANSFER) else { return Ok(None) };
+    let found = web.store.transaction(other).await?.filter(|row| !row.removed);
+    let fits = found.is_some_and(|row| {
+        row.end_user_id == known.end_user_id
+            && row.direction != known.direction
+            && row.account_id != known.account_id
+    });
+    let detail = "must be `none`, or our id of a transaction of the same end user in another account \
+                  and the other direction";
+    Ok((!fits).then(|| FieldFault::new("/transfer_with", detail.to_owned())))
+}
