@@ -69,6 +69,6 @@ pub(crate) async fn annotate(
         .await?;
     let end_user = feed.end_user_key.clone();
     feed.close(connection).await?;
-    enrichments::want_by_person(connection, &end_user, now).await?;
+    enrichments::want_by_person(connection, &end_user).await?;
     Ok(Some(record))
 }

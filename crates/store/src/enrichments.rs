@@ -33,6 +33,8 @@ declare! {
         "SELECT COUNT(*) FROM work w JOIN end_users e ON e.id = w.subject \
          WHERE w.kind = 'enrich' AND w.wanted_seq > w.done_seq AND w.attempts = 0 \
             AND (CAST($1 AS TEXT) IS NULL OR e.integration_id = $1)";
+    WAITS =
+        "SELECT 1 FROM work WHERE kind = 'enrich' AND subject = $1 AND wanted_seq > done_seq";
     WANT_ALL =
         "INSERT INTO work (kind, subject, due_at, not_before, wanted_seq, claimed_seq, done_seq, \
             lease_until, fence, attempts) \
@@ -165,6 +167,12 @@ impl Store {
         Ok(count.fetch_one(self.db.readers()).await?.try_get(0)?)
     }
 
+    /// Whether nothing of an end user waits for processing.
+    pub async fn is_processed(&self, end_user: &EndUserId) -> Result<bool, Error> {
+        let find = sqlx::query(WAITS).bind(end_user.to_string());
+        Ok(find.fetch_optional(self.db.readers()).await?.is_none())
+    }
+
     /// Asks for processing of every end user, of one integration or of all.
     pub async fn want_processing(&self, integration: Option<&IntegrationId>) -> Result<(), Error> {
         let (integration, now) = (integration.map(ToString::to_string), self.ambient.now());
@@ -218,13 +226,13 @@ pub(crate) async fn want(
     work::poke(connection, WorkKind::Enrich, end_user, now).await
 }
 
-/// The same, at once, whatever failed before.
+/// The same for a person, who waits: before all that waits for a new rule, and whatever failed before.
 pub(crate) async fn want_by_person(
     connection: &mut Connected,
     end_user: &str,
-    now: Timestamp,
 ) -> Result<(), Error> {
-    work::poke_by_person(connection, WorkKind::Enrich, end_user, now).await
+    let before_all = Timestamp::UNIX_EPOCH;
+    work::poke_by_person(connection, WorkKind::Enrich, end_user, before_all).await
 }
 
 /// Asks for processing of all end users within a larger write.

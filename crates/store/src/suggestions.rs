@@ -225,7 +225,7 @@ async fn settle(
         }
         let end_user = feed.end_user_key.clone();
         feed.close(connection).await?;
-        enrichments::want_by_person(connection, &end_user, now).await?;
+        enrichments::want_by_person(connection, &end_user).await?;
     }
     let resolution = if accept { "accepted" } else { "dismissed" };
     let resolve = sqlx::query(RESOLVE).bind(id.to_owned()).bind(resolution);

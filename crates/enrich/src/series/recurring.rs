@@ -73,34 +73,39 @@ pub(super) fn find(rows: &mut Rows<'_>) -> Vec<Recurring> {
 }
 
 /// Parts the rows of a counterparty into series: whole if they keep a rhythm, else by their words, then
-/// by their amounts; what is left is a habit if it comes often.
+/// by their accounts, then by their amounts; what is left is a habit if it comes often.
 fn part(rows: &Rows<'_>, party: Vec<usize>, groups: &mut Vec<Group>) {
-    let by_words = |at: &usize| rows.all[*at].words.clone();
-    let mut left = Vec::new();
-    if let Some(rhythm) = contract(rows, &party) {
-        return groups.push(Group { rows: party, rhythm: Some(rhythm) });
-    }
-    let worded = grouped(&party, by_words);
-    for words in worded {
-        match contract(rows, &words) {
-            Some(rhythm) => groups.push(Group { rows: words, rhythm: Some(rhythm) }),
-            None => left.push(words),
-        }
-    }
-    let mut rest = Vec::new();
-    for words in left {
-        for amount in by_amount(rows, &words) {
-            match contract(rows, &amount) {
-                Some(rhythm) => groups.push(Group { rows: amount, rhythm: Some(rhythm) }),
-                None => rest.extend(amount),
-            }
-        }
-    }
+    let words = |at: &usize| rows.all[*at].words.as_str();
+    let account = |at: &usize| rows.all[*at].entry.account;
+    let left = keep_contracts(rows, vec![party], groups);
+    let parts = left.iter().flat_map(|of| grouped(of, words)).collect();
+    let left = keep_contracts(rows, parts, groups);
+    let parts = left.iter().flat_map(|of| grouped(of, account)).collect();
+    let left = keep_contracts(rows, parts, groups);
+    let parts = left.iter().flat_map(|of| by_amount(rows, of)).collect();
+    let left = keep_contracts(rows, parts, groups);
+    let mut rest = left.concat();
     rest.sort_unstable();
     let lasts = |of: &[usize]| rows.all[of[of.len() - 1]].day - rows.all[of[0]].day;
     if rest.len() >= LEAST_HABIT && lasts(&rest) >= HABIT_DAYS {
         groups.push(Group { rows: rest, rhythm: None });
     }
+}
+
+/// Takes out those that keep a rhythm; the others come back.
+fn keep_contracts(
+    rows: &Rows<'_>,
+    parts: Vec<Vec<usize>>,
+    groups: &mut Vec<Group>,
+) -> Vec<Vec<usize>> {
+    let mut left = Vec::new();
+    for part in parts {
+        match contract(rows, &part) {
+            Some(rhythm) => groups.push(Group { rows: part, rhythm: Some(rhythm) }),
+            None => left.push(part),
+        }
+    }
+    left
 }
 
 fn grouped<K: Ord>(rows: &[usize], key: impl Fn(&usize) -> K) -> Vec<Vec<usize>> {

@@ -339,6 +339,16 @@ fn wages_and_taxes_of_one_provider_are_two_series_and_coffee_is_a_habit() {
 }
 
 #[test]
+fn the_same_subscription_on_two_cards_is_two_series() {
+    let line = |account, first| (account, first, 1_549, "NETFLIX.COM 866-579-7172 CA");
+    let one = Book::every(28, 8, line(CARD, "2025-10-05"));
+    let other = Book::every(28, 8, line(CHECKING, "2025-10-06"));
+    let found = one.and(other).recurring();
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found.iter().all(|it| it.cadence == Cadence::FourWeekly && it.count == 8));
+}
+
+#[test]
 fn sources_and_debts_are_told_apart_from_transfers() {
     let text = "ACME DES:PAYROLL ID:123456789 INDN:JO MILLER CO ID:1234567890 PPD";
     let pay = Book::every(14, 6, (CHECKING, "2026-01-02", -200_000, text));

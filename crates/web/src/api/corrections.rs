@@ -2,6 +2,7 @@
 //! every judgement, and stays with the economic event; on request it holds for all like it.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use axum::extract::{Path, State};
 use enrich::{Named, like};
@@ -20,6 +21,9 @@ const NOTE_CHARS: usize = 2_000;
 const TAG_CHARS: usize = 64;
 const TAGS: usize = 50;
 const SPLITS: usize = 50;
+/// How long the answer to a correction waits for processing, and how often it looks.
+const PATIENCE: Duration = Duration::from_millis(900);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// What is written in place of another half: the row is no transfer.
 const NO_TRANSFER: &str = "none";
 
@@ -100,7 +104,19 @@ pub(crate) async fn correct(
         let item = web.item(&known.item_id).await?;
         make(web, &item.integration_id, rule).await?;
     }
-    web.store.annotate(id, annotation).await?.ok_or_else(missing)
+    web.store.annotate(id, annotation).await?.ok_or_else(missing)?;
+    let end_user = web.item(&known.item_id).await?.end_user_key;
+    // Processing takes some milliseconds; who corrects wants to see what it made of it.
+    let processed = async {
+        while !web.store.is_processed(&end_user).await? {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok::<(), Problem>(())
+    };
+    if let Ok(failed) = tokio::time::timeout(PATIENCE, processed).await {
+        failed?;
+    }
+    web.store.transaction(id).await?.ok_or_else(missing)
 }
 
 fn changed(mut annotation: Annotation, body: AnnotationIn) -> Annotation {
