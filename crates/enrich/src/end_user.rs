@@ -40,7 +40,7 @@ pub fn process(records: &[Transaction], accounts: &[Account], memory: &Memory) -
         |record: &Transaction| places.get(record.account_id.as_str()).map(|at| &accounts[*at]);
     let mut judge = Judge::new(tables());
     let mut line = Line::default();
-    let mut enrichments: Vec<Enrichment> = records
+    let judged = records
         .iter()
         .map(|record| {
             let mut enrichment = judge_record(&mut judge, record, account(record));
@@ -48,6 +48,15 @@ pub fn process(records: &[Transaction], accounts: &[Account], memory: &Memory) -
             enrichment
         })
         .collect();
+    together(records, accounts, judged)
+}
+
+/// Adds to judgements of single records what the records say together.
+pub(crate) fn together(
+    records: &[Transaction],
+    accounts: &[Account],
+    mut enrichments: Vec<Enrichment>,
+) -> Processed {
     // What is pending may yet change or go; it ties itself to nothing.
     let posted: Vec<usize> = (0..records.len()).filter(|at| !records[*at].pending).collect();
     let holdings = Holdings::of(records, accounts);

@@ -21,6 +21,7 @@ mod recorded;
 mod rules;
 mod series;
 mod sheet;
+mod sheet_series;
 mod structure;
 mod tables;
 pub mod training;
@@ -40,8 +41,9 @@ pub use series::{
     Entry, Holding, Pairing, Posting, Reading, Series, Ties, balance_history, series,
 };
 pub use sheet::{
-    BadRow, CONFIDENCE, FLAGS, INPUT, MissingColumns, OUTPUT, REQUIRED, Sheet, hundredths,
-    judge_sheet, places,
+    BadRow, CONFIDENCE, END_USER, FLAGS, INPUT, MissingColumns, OUTPUT, REQUIRED, Sheet,
+    hundredths, judge_sheet, places,
 };
+pub use sheet_series::{SERIES_OUTPUT, judge_series};
 pub use tables::{RuleExample, Tables};
 pub use transaction::{AccountKind, Transaction};

@@ -10,7 +10,7 @@ use crate::tables::Tables;
 use crate::transaction::{AccountKind, Transaction};
 
 /// Columns of rows that come in. The first three must be there.
-pub const INPUT: [&str; 14] = [
+pub const INPUT: [&str; 15] = [
     "id",
     "amount",
     "description",
@@ -25,7 +25,10 @@ pub const INPUT: [&str; 14] = [
     "pfc_detailed",
     "pfc_confidence",
     "mcc",
+    "end_user_id",
 ];
+/// The place of `end_user_id` in a row that comes in.
+pub const END_USER: usize = 14;
 /// How many of them must be there.
 pub const REQUIRED: usize = 3;
 
@@ -128,6 +131,13 @@ impl Sheet {
         &self.text[start..self.ends[index]]
     }
 
+    /// Adds a row of another sheet of the same columns.
+    pub fn push_row(&mut self, other: &Self, row: usize) {
+        for column in 0..self.columns {
+            self.push(other.cell(row, column));
+        }
+    }
+
     /// Forgets the rows, and keeps the memory for the next.
     pub fn clear(&mut self) {
         self.text.clear();
@@ -188,14 +198,10 @@ fn judge_row(
         plaid_detailed,
         plaid_confidence,
         mcc,
+        _end_user,
     ] = input.row::<{ INPUT.len() }>(row);
-    if description.len() > MOST_DESCRIPTION_BYTES {
-        return Err(BadRow {
-            id: id.to_owned(),
-            trouble: format!(
-                "description is longer than {MOST_DESCRIPTION_BYTES} bytes; look for a quote that is not closed"
-            ),
-        });
+    if let Some(trouble) = too_long(description) {
+        return Err(BadRow { id: id.to_owned(), trouble });
     }
     let minor = hundredths(amount).ok_or_else(|| BadRow {
         id: id.to_owned(),
@@ -238,6 +244,15 @@ fn judge_row(
         let _never = write!(text, "{}", category.reason(description));
     });
     Ok(())
+}
+
+/// What is wrong with a description that is the rest of a file.
+pub(crate) fn too_long(description: &str) -> Option<String> {
+    (description.len() > MOST_DESCRIPTION_BYTES).then(|| {
+        format!(
+            "description is longer than {MOST_DESCRIPTION_BYTES} bytes; look for a quote that is not closed"
+        )
+    })
 }
 
 /// A decimal in hundredths, cut behind the second place; only its sign and size matter here.

@@ -10,7 +10,7 @@ use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use enrich::{CONFIDENCE, INPUT, OUTPUT, Sheet, places};
+use enrich::{CONFIDENCE, INPUT, Sheet, places};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -26,7 +26,7 @@ pub struct SheetReader {
     current: Option<(RecordBatch, usize)>,
 }
 
-/// Writes sheets of `OUTPUT`.
+/// Writes sheets of named columns of text, but for how sure a row is.
 pub struct SheetWriter {
     schema: SchemaRef,
     output: Output,
@@ -132,15 +132,15 @@ impl<'a> Cells<'a> {
 
 impl SheetWriter {
     /// Into a Parquet file.
-    pub fn to_parquet(file: File) -> Result<Self, ArrowError> {
-        let schema = schema();
+    pub fn to_parquet(file: File, columns: &[&str]) -> Result<Self, ArrowError> {
+        let schema = schema(columns);
         let writer = ArrowWriter::try_new(file, Arc::clone(&schema), Some(properties()))?;
         Ok(Self { schema, output: Output::Parquet(Box::new(writer)) })
     }
 
     /// Into a stream in Arrow's IPC format.
-    pub fn to_stream(stream: impl Write + 'static) -> Result<Self, ArrowError> {
-        let schema = schema();
+    pub fn to_stream(stream: impl Write + 'static, columns: &[&str]) -> Result<Self, ArrowError> {
+        let schema = schema(columns);
         let stream: Box<dyn Write> = Box::new(stream);
         let writer = StreamWriter::try_new(stream, &schema)?;
         Ok(Self { schema, output: Output::Stream(Box::new(writer)) })
@@ -148,7 +148,8 @@ impl SheetWriter {
 
     /// Writes the rows of a sheet.
     pub fn write(&mut self, sheet: &Sheet) -> Result<(), ArrowError> {
-        let columns = (0..OUTPUT.len()).map(|column| written(sheet, column)).collect();
+        let columns =
+            (0..self.schema.fields().len()).map(|column| written(sheet, column)).collect();
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
         match &mut self.output {
             Output::Parquet(writer) => writer.write(&batch)?,
@@ -167,12 +168,12 @@ impl SheetWriter {
     }
 }
 
-fn schema() -> SchemaRef {
+fn schema(columns: &[&str]) -> SchemaRef {
     let field = |(column, name): (usize, &&str)| {
         let kind = if column == CONFIDENCE { DataType::Float64 } else { DataType::Utf8 };
         Field::new(*name, kind, column != 0)
     };
-    Arc::new(Schema::new(OUTPUT.iter().enumerate().map(field).collect::<Vec<_>>()))
+    Arc::new(Schema::new(columns.iter().enumerate().map(field).collect::<Vec<_>>()))
 }
 
 fn written(sheet: &Sheet, column: usize) -> ArrayRef {

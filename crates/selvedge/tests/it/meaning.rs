@@ -1,12 +1,15 @@
 //! What transactions mean together and what people say of it, through the whole system: series, balances,
 //! corrections, rules, and that going on from what is stored equals beginning anew.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use jiff::tz::TimeZone;
 use pipeline::judge_end_user;
 use serde_json::{Value, json};
 use testkit::{Bank, PEOPLE, SeriesScore, Subscriber, World};
+
+use crate::process::selvedge;
 
 /// A correction is everywhere within this time.
 const AT_ONCE_MILLIS: u128 = 1_000;
@@ -293,6 +296,73 @@ async fn balances_go_back_to_the_first_day_and_end_where_the_bank_says() {
     assert!((1..=31).contains(&days), "{days}");
     let path = "/v1/end_users/alice/balance_history?account_id=unknown";
     assert_eq!(world.call("GET", path, None).await.0, 404);
+    world.stop().await;
+}
+
+/// A file of an end user's rows gives what the pipeline has found.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_with_series_says_what_the_pipeline_says() {
+    let world = World::start(177).await;
+    world.customer("alice", "user_household").await;
+    world.agree().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (input, output) = (folder.path().join("rows.jsonl"), folder.path().join("out.csv"));
+    let kinds = get(&world, "/v1/end_users/alice/accounts").await["data"].clone();
+    let kind = |id: &Value| {
+        let all = kinds.as_array().unwrap();
+        all.iter().find(|it| it["account_id"] == *id).unwrap()["type"].clone()
+    };
+    let mut rows = transactions(&world, "alice").await;
+    rows.retain(|row| row["pending"] == false);
+    let line = |row: &Value| {
+        let text = row["original_description"].as_str().or(row["name"].as_str()).unwrap();
+        json!({
+            "id": row["id"], "date": row["date"], "amount": row["amount"], "description": text,
+            "currency": row["currency"], "account_id": row["account_id"],
+            "account_type": kind(&row["account_id"]), "merchant_name": row["merchant_name"],
+            "pfc_primary": row["category"]["primary"], "pfc_detailed": row["category"]["detailed"],
+            "pfc_confidence": row["category"]["confidence"], "end_user_id": "alice",
+        })
+    };
+    let lines: Vec<String> = rows.iter().map(|row| line(row).to_string()).collect();
+    std::fs::write(&input, lines.join("\n")).unwrap();
+    let series = folder.path().join("series.jsonl");
+    let mut command = selvedge(&["enrich", "--series", "--input"]);
+    command.arg(&input).arg("--output").arg(&output).arg("--series-output").arg(&series);
+    let done = command.output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let mut found = csv::Reader::from_path(&output).unwrap();
+    let found: Vec<BTreeMap<String, String>> =
+        found.deserialize().map(|row| row.unwrap()).collect();
+    assert_eq!(found.len(), rows.len());
+    for (row, found) in rows.iter().zip(&found) {
+        let said = &row["enrichment"];
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let expected = [
+            ("source", text(&said["category"]["source"])),
+            ("reason", text(&said["category"]["reason"])),
+            ("pfc_detailed", text(&said["category"]["detailed"])),
+            ("transfer_other", text(&said["transfer"]["other"])),
+            ("refund_of", text(&said["refund"]["of"])),
+            ("duplicate_of", text(&said["duplicate"]["of"])),
+            ("recurring_id", text(&said["recurring"]["id"])),
+        ];
+        for (column, expected) in expected {
+            assert_eq!(found[column], expected, "{column} of {row}");
+        }
+    }
+    let series: Value = serde_json::from_str(&std::fs::read_to_string(&series).unwrap()).unwrap();
+    let stored = get(&world, "/v1/end_users/alice/series").await;
+    assert_eq!(series["series"]["recurring"], stored["recurring"]);
+    assert_eq!(series["series"]["income"], stored["income"]);
+
+    // End users stand together, or it is said what to do.
+    let apart = format!("{}\n{}\n{}", lines[0], lines[1].replace("alice", "bob"), lines[2]);
+    std::fs::write(&input, apart).unwrap();
+    let mut command = selvedge(&["enrich", "--series", "--input"]);
+    let done = command.arg(&input).arg("--output").arg(&output).output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(!done.status.success() && said.contains("sort the input by end_user_id"), "{said}");
     world.stop().await;
 }
 

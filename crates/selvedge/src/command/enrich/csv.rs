@@ -5,7 +5,7 @@ use std::io::{BufReader, BufWriter};
 
 use anyhow::Context;
 use csv::StringRecord;
-use enrich::{INPUT, OUTPUT, Sheet, places};
+use enrich::{INPUT, Sheet, places};
 
 use super::{Sink, Source, sync};
 
@@ -46,20 +46,21 @@ impl Source for Reader {
 
 pub(super) struct Writer {
     rows: csv::Writer<BufWriter<File>>,
+    columns: usize,
 }
 
 impl Writer {
-    pub(super) fn new(file: BufWriter<File>) -> anyhow::Result<Self> {
+    pub(super) fn new(file: BufWriter<File>, columns: &[&str]) -> anyhow::Result<Self> {
         let mut rows = csv::Writer::from_writer(file);
-        rows.write_record(OUTPUT)?;
-        Ok(Self { rows })
+        rows.write_record(columns)?;
+        Ok(Self { rows, columns: columns.len() })
     }
 }
 
 impl Sink for Writer {
     fn write(&mut self, sheet: &Sheet) -> anyhow::Result<()> {
         for row in 0..sheet.rows() {
-            let cells = (0..OUTPUT.len()).map(|column| sheet.cell(row, column));
+            let cells = (0..self.columns).map(|column| sheet.cell(row, column));
             self.rows.write_record(cells).context("cannot write the output")?;
         }
         Ok(())

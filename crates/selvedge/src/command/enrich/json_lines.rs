@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 
 use anyhow::{Context, bail};
-use enrich::{CONFIDENCE, FLAGS, INPUT, OUTPUT, REQUIRED, Sheet};
+use enrich::{CONFIDENCE, FLAGS, INPUT, REQUIRED, Sheet};
 use serde_json::value::RawValue;
 
 use super::{Sink, Source, sync};
@@ -63,18 +63,19 @@ impl Source for Reader {
 
 pub(super) struct Writer {
     lines: BufWriter<File>,
+    columns: &'static [&'static str],
 }
 
 impl Writer {
-    pub(super) fn new(lines: BufWriter<File>) -> Self {
-        Self { lines }
+    pub(super) fn new(lines: BufWriter<File>, columns: &'static [&'static str]) -> Self {
+        Self { lines, columns }
     }
 }
 
 impl Sink for Writer {
     fn write(&mut self, sheet: &Sheet) -> anyhow::Result<()> {
         for row in 0..sheet.rows() {
-            for (column, name) in OUTPUT.iter().enumerate() {
+            for (column, name) in self.columns.iter().enumerate() {
                 let before = if column == 0 { '{' } else { ',' };
                 write!(self.lines, "{before}\"{name}\":")?;
                 match sheet.cell(row, column) {

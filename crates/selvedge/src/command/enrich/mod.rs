@@ -2,6 +2,7 @@
 
 mod csv;
 mod json_lines;
+mod together;
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
@@ -11,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use enrich::{INPUT, Sheet, Tables, judge_sheet};
+use enrich::{INPUT, OUTPUT, SERIES_OUTPUT, Sheet, Tables, judge_sheet};
+
+use self::together::Together;
 
 /// Rows that are judged at a time: enough to keep every core busy, few enough to stay small.
 const ROWS_AT_A_TIME: usize = 32_768;
@@ -23,7 +26,7 @@ const BUFFER_BYTES: usize = 1 << 20;
     after_help = "Example: selvedge enrich --input transactions.csv --output enriched.csv\n\n\
     Columns in: id, amount (positive is money out), description; and as far as they are known: date, \
     currency, country, account_id, account_type, holder_type, merchant_name, pfc_primary, \
-    pfc_detailed, pfc_confidence, mcc.\n\
+    pfc_detailed, pfc_confidence, mcc, end_user_id.\n\
     Files end in .csv, .jsonl or .parquet; - stands for a stream of Arrow (IPC) on standard input \
     or output."
 )]
@@ -35,6 +38,15 @@ pub(crate) struct Enrich {
     /// Where they go to.
     #[arg(long)]
     output: PathBuf,
+
+    /// Also read what rows say together: transfers, refunds, what stands twice or comes again. The rows
+    /// of an end user stand together, by `end_user_id`, and have a date and an `account_id`.
+    #[arg(long)]
+    series: bool,
+
+    /// With --series: what each end user's rows say in all, as one JSON object a line.
+    #[arg(long, value_name = "FILE", requires = "series")]
+    series_output: Option<PathBuf>,
 
     /// Threads; as many as there are cores if absent.
     #[arg(long)]
@@ -60,7 +72,7 @@ trait Source {
 
 /// Rows that go out.
 trait Sink {
-    /// Writes the rows of a sheet of `OUTPUT`.
+    /// Writes the rows of a sheet.
     fn write(&mut self, sheet: &Sheet) -> anyhow::Result<()>;
     /// Makes all of it durable.
     fn finish(self: Box<Self>) -> anyhow::Result<()>;
@@ -73,26 +85,43 @@ impl Enrich {
         if is_same(&self.input, &self.output) {
             bail!("--input and --output are the same file; name another output");
         }
+        if let Some(series) = &self.series_output
+            && [&self.input, &self.output].into_iter().any(|path| is_same(path, series))
+        {
+            bail!("--series-output is a file of --input or --output; name another");
+        }
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = self.threads.unwrap_or(cores).max(1);
         let mut source = source(&self.input)?;
         let format = Format::of(&self.output)?;
         let unfinished = Unfinished::create(&self.output)?;
-        let mut sink = sink(format, &unfinished)?;
+        let columns: &'static [&'static str] = if self.series { &SERIES_OUTPUT } else { &OUTPUT };
+        let mut sink = sink(format, &unfinished, columns)?;
         let tables = Tables::new();
         let mut sheet = Sheet::new(INPUT.len());
+        let mut together = match self.series {
+            true => Some(Together::new(&tables, self.series_output.as_deref())?),
+            false => None,
+        };
         let (mut rows, mut judging) = (0, Duration::ZERO);
         loop {
             sheet.clear();
             source.fill(&mut sheet, ROWS_AT_A_TIME)?;
+            let began = Instant::now();
+            let judged = match &mut together {
+                Some(together) if sheet.rows() == 0 => together.rest()?,
+                Some(together) => together.judge(&sheet)?,
+                None => judge_sheet(&tables, &sheet, threads)?,
+            };
+            judging += began.elapsed();
+            judged.iter().try_for_each(|judged| sink.write(judged))?;
             if sheet.rows() == 0 {
                 break;
             }
-            let began = Instant::now();
-            let judged = judge_sheet(&tables, &sheet, threads)?;
-            judging += began.elapsed();
-            judged.iter().try_for_each(|judged| sink.write(judged))?;
             rows += sheet.rows();
+        }
+        if let Some(together) = together {
+            together.finish()?;
         }
         sink.finish()?;
         unfinished.keep()?;
@@ -173,17 +202,21 @@ fn source(path: &Path) -> anyhow::Result<Box<dyn Source>> {
     })
 }
 
-fn sink(format: Format, file: &Unfinished<'_>) -> anyhow::Result<Box<dyn Sink>> {
+fn sink(
+    format: Format,
+    file: &Unfinished<'_>,
+    columns: &'static [&'static str],
+) -> anyhow::Result<Box<dyn Sink>> {
     let buffered = || anyhow::Ok(BufWriter::with_capacity(BUFFER_BYTES, file.open()?));
     Ok(match format {
-        Format::Csv => Box::new(csv::Writer::new(buffered()?)?),
-        Format::JsonLines => Box::new(json_lines::Writer::new(buffered()?)),
+        Format::Csv => Box::new(csv::Writer::new(buffered()?, columns)?),
+        Format::JsonLines => Box::new(json_lines::Writer::new(buffered()?, columns)),
         #[cfg(feature = "lake")]
-        Format::Parquet => Box::new(lake::SheetWriter::to_parquet(file.open()?)?),
+        Format::Parquet => Box::new(lake::SheetWriter::to_parquet(file.open()?, columns)?),
         #[cfg(feature = "lake")]
         Format::ArrowStream => {
             let output = BufWriter::with_capacity(BUFFER_BYTES, std::io::stdout());
-            Box::new(lake::SheetWriter::to_stream(output)?)
+            Box::new(lake::SheetWriter::to_stream(output, columns)?)
         }
     })
 }
