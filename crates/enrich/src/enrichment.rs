@@ -64,7 +64,7 @@ pub struct Merchant {
     /// The name that people use.
     pub name: Cow<'static, str>,
     /// Its website, without a scheme.
-    pub website: Option<&'static str>,
+    pub website: Option<Cow<'static, str>>,
     /// The same for every line that names this merchant alike; for known merchants, for all lines.
     pub key: Cow<'static, str>,
     /// How sure.
@@ -76,8 +76,14 @@ pub struct Merchant {
 /// What a counterparty does in a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
+    /// Sold or bought.
+    Merchant,
     /// Took the card or passed the money on.
     Processor,
+    /// Brought the two sides together.
+    Marketplace,
+    /// A bank.
+    Bank,
     /// A person.
     Person,
 }
@@ -181,6 +187,8 @@ pub struct Enrichment {
     pub channel: &'static str,
     /// The bytes of the description that name the other side.
     pub description: Range<u32>,
+    /// The bytes of the description that say where it was; empty when it does not.
+    pub location: Range<u32>,
 }
 
 impl Flag {

@@ -144,6 +144,7 @@ impl<'t> Judge<'t> {
             flags,
             channel: structure.channel,
             description: self.span(&structure.party),
+            location: self.span(&structure.place),
             category,
         }
     }
@@ -443,10 +444,12 @@ impl<'t> Judge<'t> {
         category: &Category,
         known: Option<Known<'_>>,
     ) -> Option<Merchant> {
+        let plaids = Some(transaction.website).filter(|website| !website.is_empty());
+        let plaids = plaids.map(|website| Cow::Owned(website.to_owned()));
         if let Some(known) = known {
             return Some(Merchant {
                 name: Cow::Borrowed(known.name.name),
-                website: known.name.website,
+                website: known.name.website.map(Cow::Borrowed).or(plaids),
                 key: Cow::Borrowed(known.name.key),
                 confidence: known.percent,
                 evidence: known.evidence,
@@ -466,12 +469,16 @@ impl<'t> Judge<'t> {
         if name.is_empty() {
             return None;
         }
-        let key = key_of(&name);
+        // Plaid's id holds where the bank's text changes.
+        let key = match transaction.merchant_entity_id {
+            "" => key_of(&name),
+            id => format!("plaid-{id}"),
+        };
         let span = self.span(&structure.party);
         let evidence = Evidence { layer, what: "", span };
         Some(Merchant {
             name: Cow::Owned(name),
-            website: None,
+            website: plaids,
             key: Cow::Owned(key),
             confidence: Percent(confidence),
             evidence,

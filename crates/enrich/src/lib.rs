@@ -36,7 +36,7 @@ pub use enrichment::{
 };
 pub use judge::Judge;
 pub use memory::{Memory, Named, like};
-pub use recorded::{country, judge_record, recorded, tables, tables_version};
+pub use recorded::{country, introduce, judge_record, recorded, tables, tables_version};
 pub use series::{
     Entry, Holding, Pairing, Posting, Reading, Series, Ties, balance_history, series,
 };

@@ -1,12 +1,22 @@
 //! The judgement of a transaction as records have it.
 
-use model::{Confidence, EnrichedCategory, RunnerUp};
+use model::{Confidence, EnrichedCategory, PlaidCounterparty, RunnerUp};
 
 use crate::category::{Leaf, Primary};
 use crate::enrichment::{Counterparty, Enrichment, Merchant, Role};
 use crate::judge::Judge;
 use crate::tables::{Tables, VERSION};
 use crate::transaction::{AccountKind, Transaction};
+
+/// What Plaid's kinds of counterparties do in a transaction.
+const PLAIDS_ROLES: [(&str, Role); 6] = [
+    ("merchant", Role::Merchant),
+    ("income_source", Role::Merchant),
+    ("marketplace", Role::Marketplace),
+    ("payment_app", Role::Processor),
+    ("payment_terminal", Role::Processor),
+    ("financial_institution", Role::Bank),
+];
 
 /// Judges a record of a transaction, with its account if that is known.
 pub fn judge_record(
@@ -24,12 +34,30 @@ pub fn judge_record(
         is_business: account.is_some_and(|it| it.holder_category.as_deref() == Some("business")),
         country: country("", &record.currency),
         merchant_name: record.merchant_name.as_deref().unwrap_or_default(),
+        merchant_entity_id: record.merchant_entity_id.as_deref().unwrap_or_default(),
+        website: record.website.as_deref().unwrap_or_default(),
         plaid_primary: plaid.map_or("", |plaid| &plaid.primary),
         plaid_detailed: plaid.map_or("", |plaid| &plaid.detailed),
         plaid_confidence: plaid.and_then(|it| it.confidence.as_deref()).unwrap_or_default(),
         ..Transaction::default()
     });
-    recorded(&enrichment, description)
+    let mut recorded = recorded(&enrichment, description);
+    introduce(&mut recorded, &record.counterparties);
+    recorded
+}
+
+/// Adds those whom only Plaid sees, each with what it does.
+pub fn introduce(enrichment: &mut model::Enrichment, plaids: &[PlaidCounterparty]) {
+    for other in plaids {
+        let role = PLAIDS_ROLES.iter().find(|(kind, _)| *kind == other.kind);
+        let Some((_, role)) = role else { continue };
+        let merchant = enrichment.merchant.iter().map(|merchant| &merchant.name);
+        let known = merchant.chain(enrichment.counterparties.iter().map(|it| &it.name));
+        if !known.into_iter().any(|name| name.eq_ignore_ascii_case(&other.name)) {
+            let role = role_name(*role).to_owned();
+            enrichment.counterparties.push(model::Counterparty { name: other.name.clone(), role });
+        }
+    }
 }
 
 /// The version of this build's tables.
@@ -48,8 +76,10 @@ pub fn recorded(enrichment: &Enrichment, description: &str) -> model::Enrichment
     let category = &enrichment.category;
     let leaf = |view: fn(Leaf) -> &'static str| category.leaf.map(|leaf| view(leaf).to_owned());
     let runners_up = category.runners_up.iter().flatten();
-    let span = enrichment.description.start as usize..enrichment.description.end as usize;
-    let named = description.get(span).map(str::trim).filter(|named| !named.is_empty());
+    let words = |span: &std::ops::Range<u32>| {
+        let words = description.get(span.start as usize..span.end as usize).map(str::trim);
+        words.filter(|words| !words.is_empty()).map(str::to_owned)
+    };
     model::Enrichment {
         category: EnrichedCategory {
             leaf: leaf(Leaf::name),
@@ -72,7 +102,8 @@ pub fn recorded(enrichment: &Enrichment, description: &str) -> model::Enrichment
         counterparties: enrichment.counterparties.iter().map(counterparty_of).collect(),
         flags: enrichment.flags.names().map(str::to_owned).collect(),
         channel: Some(enrichment.channel.to_owned()).filter(|channel| !channel.is_empty()),
-        description: named.map(str::to_owned),
+        description: words(&enrichment.description),
+        location: words(&enrichment.location),
         transfer: None,
         refund: None,
         duplicate: None,
@@ -84,7 +115,7 @@ pub fn recorded(enrichment: &Enrichment, description: &str) -> model::Enrichment
 fn merchant_of(merchant: &Merchant, description: &str) -> model::Merchant {
     model::Merchant {
         name: merchant.name.to_string(),
-        website: merchant.website.map(str::to_owned),
+        website: merchant.website.as_deref().map(str::to_owned),
         key: merchant.key.to_string(),
         confidence: Confidence(merchant.confidence.0),
         reason: merchant.reason(description).to_string(),
@@ -92,11 +123,18 @@ fn merchant_of(merchant: &Merchant, description: &str) -> model::Merchant {
 }
 
 fn counterparty_of(counterparty: &Counterparty) -> model::Counterparty {
-    let role = match counterparty.role {
+    let role = role_name(counterparty.role).to_owned();
+    model::Counterparty { name: counterparty.name.to_string(), role }
+}
+
+fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Merchant => "merchant",
         Role::Processor => "processor",
+        Role::Marketplace => "marketplace",
+        Role::Bank => "bank",
         Role::Person => "person",
-    };
-    model::Counterparty { name: counterparty.name.to_string(), role: role.to_owned() }
+    }
 }
 
 /// Where a bank is: the country that is given, else that of the currency if it is of one country.
@@ -110,5 +148,46 @@ pub fn country<'a>(given: &'a str, currency: &str) -> &'a str {
         "AUD" => "AU",
         "NZD" => "NZ",
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whom_only_plaid_sees_is_told_once_with_a_role() {
+        let tables = tables();
+        let said = Judge::new(tables).judge(&Transaction {
+            description: "SQ *CORNER ROASTERS",
+            amount: 450,
+            account: AccountKind::Credit,
+            merchant_name: "Corner Roasters",
+            merchant_entity_id: "EntityOfPlaid",
+            website: "cornerroasters.example",
+            ..Transaction::default()
+        });
+        let mut recorded = recorded(&said, "SQ *CORNER ROASTERS");
+        let plaid = |name: &str, kind: &str| PlaidCounterparty {
+            name: name.to_owned(),
+            kind: kind.to_owned(),
+            entity_id: None,
+        };
+        introduce(
+            &mut recorded,
+            &[
+                plaid("CORNER ROASTERS", "merchant"),
+                plaid("Square", "payment_terminal"),
+                plaid("Chase", "financial_institution"),
+                plaid("Etsy", "marketplace"),
+                plaid("Somebody", "of a kind to come"),
+            ],
+        );
+        let merchant = recorded.merchant.unwrap();
+        assert_eq!(merchant.key, "plaid-EntityOfPlaid");
+        assert_eq!(merchant.website.as_deref(), Some("cornerroasters.example"));
+        let others: Vec<(&str, &str)> =
+            recorded.counterparties.iter().map(|it| (&*it.name, &*it.role)).collect();
+        assert_eq!(others, [("Square", "processor"), ("Chase", "bank"), ("Etsy", "marketplace")]);
     }
 }

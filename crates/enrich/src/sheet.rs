@@ -220,12 +220,13 @@ fn judge_row(
         plaid_detailed,
         plaid_confidence,
         mcc,
+        ..Transaction::default()
     });
     let category = &enrichment.category;
     output.push(id);
     let merchant = enrichment.merchant.as_ref();
     output.push(merchant.map_or("", |merchant| &merchant.name));
-    output.push(merchant.and_then(|merchant| merchant.website).unwrap_or_default());
+    output.push(merchant.and_then(|merchant| merchant.website.as_deref()).unwrap_or_default());
     output.push(category.primary.map_or("", Primary::name));
     output.push(category.leaf.map_or("", |leaf| leaf.plaid()));
     let percent = category.confidence.0;

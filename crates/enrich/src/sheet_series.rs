@@ -55,6 +55,7 @@ pub fn judge_series(tables: &Tables, input: &Sheet) -> Result<(Sheet, EndUserSer
             plaid_detailed,
             plaid_confidence,
             mcc,
+            ..Transaction::default()
         });
         judged.push(recorded(&enrichment, description));
         records.push(record);
@@ -104,6 +105,9 @@ fn record(cells: &[&str; INPUT.len()]) -> Result<model::Transaction, BadRow> {
         pending_transaction_id: None,
         name: description.to_owned(),
         merchant_name: None,
+        merchant_entity_id: None,
+        website: None,
+        counterparties: Vec::new(),
         original_description: None,
         payment_channel: None,
         check_number: None,

@@ -57,6 +57,9 @@ const STATES: &str = " al ak az ar ca co ct de fl ga hi id il in ia ks ky la me 
                       ne nv nh nj nm ny nc nd oh ok or pa ri sc sd tn tx ut vt va wa wv wi wy dc on \
                       qc bc ab mb sk ns nb nl pe gb uk us usa can za gbr zaf ";
 
+/// Most words of a town and its state.
+const PLACE_WORDS: usize = 4;
+
 /// What a prefix says of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Prefix {
@@ -74,6 +77,8 @@ pub(crate) struct Structure {
     pub(crate) processor: Option<&'static str>,
     /// The other side.
     pub(crate) party: Range<usize>,
+    /// Town and state, as they stand behind the name.
+    pub(crate) place: Range<usize>,
     /// The account holder's name in an ACH entry.
     pub(crate) person: Option<Range<usize>>,
     /// What an ACH entry is for, in its sender's words.
@@ -151,11 +156,10 @@ impl Structure {
             last += 1;
         }
         if last > first + 1 {
-            let tail = words[last - 1].clone();
-            if STATES.contains(&text[tail.start - 1..tail.end + 1]) {
-                last -= 1;
-            }
+            let tail = &words[last - 1];
+            last -= usize::from(is_state(text, tail));
         }
+        structure.place = place(text, &words[last.min(words.len())..]);
         structure.party = match words.get(first) {
             Some(word) if last > first => word.start..words[last - 1].end,
             _ => company.start.min(company.end)..company.end,
@@ -247,6 +251,18 @@ impl Structure {
         }
         first
     }
+}
+
+/// The words without a number that end in a state or country; few, as towns are named.
+fn place(text: &str, behind: &[Range<usize>]) -> Range<usize> {
+    let Some(end) = behind.last().filter(|end| is_state(text, end)) else { return 0..0 };
+    let named = behind.iter().rev().take(PLACE_WORDS);
+    let first = named.take_while(|word| !is_number(&text[(*word).clone()])).last();
+    first.map_or(0..0, |first| first.start..end.end)
+}
+
+fn is_state(text: &str, word: &Range<usize>) -> bool {
+    STATES.contains(&text[word.start - 1..word.end + 1])
 }
 
 /// Whether a mark follows a word in the bank's text: `SQ *`, `TST* `, `DES:`, `CONF#`.

@@ -29,6 +29,10 @@ pub struct Transaction<'a> {
     pub country: &'a str,
     /// Plaid's name of the merchant.
     pub merchant_name: &'a str,
+    /// Plaid's id of the merchant.
+    pub merchant_entity_id: &'a str,
+    /// The merchant's website, as Plaid has it.
+    pub website: &'a str,
     /// Plaid's primary category, version 1 or 2.
     pub plaid_primary: &'a str,
     /// Plaid's detailed category, version 1 or 2.

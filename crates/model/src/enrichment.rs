@@ -17,7 +17,7 @@ pub struct Enrichment {
     /// Who it was with; absent for fees, transfers and the like.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merchant: Option<Merchant>,
-    /// Processors and people beside the merchant.
+    /// Everybody else in it: processors, marketplaces, banks, people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub counterparties: Vec<Counterparty>,
     /// `transfer`, `recurring`, `refund`, `possible_duplicate`, `fee`, `nsf`, `income`, `cash` and
@@ -30,6 +30,9 @@ pub struct Enrichment {
     /// The part of the bank's text that names the other side.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// The words of the bank's text that say where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
     /// It is half of a transfer between the end user's own accounts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfer: Option<Transfer>,
@@ -113,7 +116,7 @@ pub struct Merchant {
 pub struct Counterparty {
     /// Its name.
     pub name: String,
-    /// `processor`, `person`; an open set.
+    /// `merchant`, `processor`, `marketplace`, `bank`, `person`; an open set.
     pub role: String,
 }
 

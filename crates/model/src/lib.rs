@@ -50,5 +50,5 @@ pub use series::{
     IncomeSource, Membership, NextDate, Recurring, RecurringKind, RecurringState, Tie, Transfer,
 };
 pub use stream::{Cost, Declaration, Field, FieldKind, STREAMS, Stream};
-pub use transaction::{Annotation, Category, Direction, Split, Transaction};
+pub use transaction::{Annotation, Category, Direction, PlaidCounterparty, Split, Transaction};
 pub use update::{Arrival, Page, Quarantined, Removal, Snapshot, Staged};

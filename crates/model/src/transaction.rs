@@ -31,6 +31,20 @@ pub struct Category {
     pub version: Option<String>,
 }
 
+/// Somebody whom Plaid sees in a transaction, as it came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PlaidCounterparty {
+    /// Its name.
+    pub name: String,
+    /// `merchant`, `financial_institution`, `payment_app`, `marketplace`, `payment_terminal`,
+    /// `income_source`; an open set.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Plaid's id of it, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entity_id: Option<String>,
+}
+
 /// A transaction as stored and served.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Transaction {
@@ -68,6 +82,15 @@ pub struct Transaction {
     pub name: String,
     /// The merchant, where Plaid found one.
     pub merchant_name: Option<String>,
+    /// Plaid's id of the merchant, the same for all its transactions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merchant_entity_id: Option<String>,
+    /// The merchant's website, as Plaid has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub website: Option<String>,
+    /// Everybody whom Plaid sees in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counterparties: Vec<PlaidCounterparty>,
     /// The unaltered bank text, where Plaid gives it.
     pub original_description: Option<String>,
     /// `online`, `in store`, `other`; an open set.

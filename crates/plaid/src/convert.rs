@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use model::{
     Account, AccountStatus, Balance, BalanceSource, Category, Currency, Direction, Money, Page,
-    Quarantined, Removal, Staged, Transaction,
+    PlaidCounterparty, Quarantined, Removal, Staged, Transaction,
 };
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -14,6 +14,8 @@ use crate::wire;
 
 /// Longest text kept of any one field; Plaid declares no maximum and advises to plan for long ones.
 const TEXT_LIMIT_CHARS: usize = 4_096;
+/// Most counterparties kept of a transaction; Plaid names one or two.
+const COUNTERPARTIES: usize = 10;
 /// Currency of an amount for which Plaid names none: ISO 4217's code for "no currency".
 const NO_CURRENCY: &str = "XXX";
 
@@ -119,6 +121,15 @@ fn transaction(
         pending_transaction_id: wire.pending_transaction_id,
         name: bounded(wire.name.unwrap_or_default()),
         merchant_name: wire.merchant_name.map(bounded),
+        merchant_entity_id: wire.merchant_entity_id.map(bounded),
+        website: wire.website.map(bounded),
+        counterparties: wire
+            .counterparties
+            .unwrap_or_default()
+            .into_iter()
+            .take(COUNTERPARTIES)
+            .map(counterparty)
+            .collect(),
         original_description: wire.original_description.map(bounded),
         payment_channel: wire.payment_channel,
         check_number: wire.check_number,
@@ -128,6 +139,14 @@ fn transaction(
         removed: false,
     };
     Ok(Staged { record, raw: raw.get().to_owned() })
+}
+
+fn counterparty(wire: wire::Counterparty) -> PlaidCounterparty {
+    PlaidCounterparty {
+        name: bounded(wire.name),
+        kind: wire.kind.map_or_else(|| "other".to_owned(), bounded),
+        entity_id: wire.entity_id.map(bounded),
+    }
 }
 
 fn category(wire: wire::Category) -> Category {

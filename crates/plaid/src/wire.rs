@@ -59,6 +59,12 @@ pub struct Transaction {
     #[serde(default, deserialize_with = "lenient")]
     pub merchant_name: Option<String>,
     #[serde(default, deserialize_with = "lenient")]
+    pub merchant_entity_id: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub website: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub counterparties: Option<Vec<Counterparty>>,
+    #[serde(default, deserialize_with = "lenient")]
     pub original_description: Option<String>,
     #[serde(default, deserialize_with = "lenient")]
     pub payment_channel: Option<String>,
@@ -70,6 +76,16 @@ pub struct Transaction {
     pub pending_transaction_id: Option<String>,
     #[serde(default, deserialize_with = "lenient")]
     pub personal_finance_category: Option<Category>,
+}
+
+/// An element of `counterparties`.
+#[derive(Debug, Deserialize)]
+pub struct Counterparty {
+    pub name: String,
+    #[serde(rename = "type", default, deserialize_with = "lenient")]
+    pub kind: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub entity_id: Option<String>,
 }
 
 /// `personal_finance_category`.

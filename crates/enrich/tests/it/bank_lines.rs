@@ -38,3 +38,28 @@ fn banks_own_words_are_understood_in_four_countries() {
     }
     assert!(wrong.is_empty(), "{} wrong\n{}", wrong.len(), wrong.join("\n"));
 }
+
+#[test]
+fn where_it_was_is_read_off_the_line() {
+    let tables = Tables::new();
+    let mut judge = Judge::new(&tables);
+    let lines = [
+        ("KROGER #123 PORTLAND OR", "PORTLAND OR"),
+        ("SHELL OIL 12345678 SAN LUIS OBISPO CA", "SAN LUIS OBISPO CA"),
+        ("ATM WITHDRAWAL 001234 MADISON WI", "MADISON WI"),
+        ("NETFLIX.COM 866-579-7172 CA", "CA"),
+        ("STARBUCKS STORE 12345", ""),
+        ("ONLINE TRANSFER TO SAV ...1234", ""),
+    ];
+    for (line, expected) in lines {
+        let said = judge.judge(&Transaction {
+            description: line,
+            amount: 100,
+            account: AccountKind::Credit,
+            country: "US",
+            ..Transaction::default()
+        });
+        let place = said.location.start as usize..said.location.end as usize;
+        assert_eq!(line[place].trim(), expected, "{line}");
+    }
+}

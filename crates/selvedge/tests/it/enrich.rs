@@ -208,18 +208,7 @@ async fn records_say_what_they_mean_and_the_endpoint_says_the_same() {
         world.customer(&format!("customer-{number}"), user).await;
     }
     world.agree().await;
-    let query = "/v1/transactions?limit=5000";
-    let mut stored = Vec::new();
-    let mut path = query.to_owned();
-    loop {
-        let (_, mut page) = world.call("GET", &path, None).await;
-        stored.append(page["data"].as_array_mut().unwrap());
-        if page["has_more"] == false {
-            break;
-        }
-        path =
-            format!("{query}&after={}", page["next_cursor"].as_str().unwrap().replace(' ', "%20"));
-    }
+    let stored = all_transactions(&world).await;
     let accounts = types_of_accounts(&world).await;
     let truth = world.bank.truth().await;
     let row = |row: &Value, with_plaid: bool| {
@@ -233,6 +222,10 @@ async fn records_say_what_they_mean_and_the_endpoint_says_the_same() {
             "id": row["id"], "amount": row["amount"], "description": line,
             "currency": row["currency"], "account_type": account_type, "holder_type": holder_type,
             "merchant_name": plaid(&row["merchant_name"]),
+            "merchant_entity_id": plaid(&row["merchant_entity_id"]),
+            "website": plaid(&row["website"]),
+            "counterparties": if with_plaid { row["counterparties"].as_array() } else { None }
+                .cloned().unwrap_or_default(),
             "pfc_primary": plaid(&row["category"]["primary"]),
             "pfc_detailed": plaid(&row["category"]["detailed"]),
             "pfc_confidence": plaid(&row["category"]["confidence"]),
@@ -270,6 +263,23 @@ async fn records_say_what_they_mean_and_the_endpoint_says_the_same() {
         assert!(right * 100 >= stored.len() * least, "{right} of {}: {wrong:#?}", stored.len());
     }
     world.stop().await;
+}
+
+/// Every transaction, page by page.
+async fn all_transactions(world: &World) -> Vec<Value> {
+    let query = "/v1/transactions?limit=5000";
+    let mut stored = Vec::new();
+    let mut path = query.to_owned();
+    loop {
+        let (_, mut page) = world.call("GET", &path, None).await;
+        stored.append(page["data"].as_array_mut().unwrap());
+        if page["has_more"] == false {
+            break;
+        }
+        path =
+            format!("{query}&after={}", page["next_cursor"].as_str().unwrap().replace(' ', "%20"));
+    }
+    stored
 }
 
 /// What a row means by itself: without what ties it to others.

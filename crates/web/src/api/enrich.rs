@@ -1,7 +1,7 @@
 //! The judgement for whoever asks: rows in, what they mean out, nothing is kept.
 
-use enrich::{AccountKind, Judge, Leaf, Transaction, recorded, tables};
-use model::Enrichment;
+use enrich::{AccountKind, Judge, Leaf, Transaction, introduce, recorded, tables};
+use model::{Enrichment, PlaidCounterparty};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -56,6 +56,15 @@ struct RowIn {
     /// Plaid's name of the merchant.
     #[serde(default)]
     merchant_name: String,
+    /// Plaid's id of the merchant.
+    #[serde(default)]
+    merchant_entity_id: String,
+    /// The merchant's website, as Plaid has it.
+    #[serde(default)]
+    website: String,
+    /// Everybody whom Plaid sees in it.
+    #[serde(default)]
+    counterparties: Vec<PlaidCounterparty>,
     /// Plaid's primary category.
     #[serde(default)]
     pfc_primary: String,
@@ -135,12 +144,16 @@ fn judge(rows: Vec<RowIn>) -> Result<Vec<RowOut>, Problem> {
             is_business: row.holder_type.eq_ignore_ascii_case("business"),
             country: enrich::country(&row.country, &row.currency),
             merchant_name: &row.merchant_name,
+            merchant_entity_id: &row.merchant_entity_id,
+            website: &row.website,
             plaid_primary: &row.pfc_primary,
             plaid_detailed: &row.pfc_detailed,
             plaid_confidence: &row.pfc_confidence,
             mcc: &row.mcc,
         });
-        judged.push(RowOut { enrichment: recorded(&enrichment, &row.description), id: row.id });
+        let mut enrichment = recorded(&enrichment, &row.description);
+        introduce(&mut enrichment, &row.counterparties);
+        judged.push(RowOut { enrichment, id: row.id });
     }
     if faults.is_empty() { Ok(judged) } else { Err(Problem::fields(faults)) }
 }
