@@ -59,6 +59,7 @@ bench: build ## Cold start, memory, first load beside a plain client; a million 
 
 eval: tools ## How often the judgement is right, on rows that its model has not seen
 	cargo run --quiet --release --locked --package enrich --example eval -- --calibrate
+	cargo run --quiet --release --locked --package testkit --example eval_series
 
 erd: build ## Draw docs/reference/streams.svg anew
 	$(BINARY) streams --svg > docs/reference/streams.svg
