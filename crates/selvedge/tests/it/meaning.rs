@@ -2,11 +2,16 @@
 //! corrections, rules, and that going on from what is stored equals beginning anew.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use model::{Ambient, Clock, EndUserId, Entropy};
 use pipeline::judge_end_user;
 use serde_json::{Value, json};
+use store::{Database, Store};
 use testkit::{Bank, PEOPLE, SeriesScore, Subscriber, World};
 
 use crate::process::selvedge;
@@ -297,6 +302,43 @@ async fn balances_go_back_to_the_first_day_and_end_where_the_bank_says() {
     let path = "/v1/end_users/alice/balance_history?account_id=unknown";
     assert_eq!(world.call("GET", path, None).await.0, 404);
     world.stop().await;
+}
+
+/// Time that a test steps.
+struct SteppedClock(AtomicI64);
+
+impl Clock for SteppedClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_second(self.0.load(Ordering::SeqCst)).unwrap()
+    }
+}
+
+impl Entropy for SteppedClock {
+    fn fill(&self, buffer: &mut [u8]) {
+        buffer.fill(7);
+    }
+}
+
+#[tokio::test]
+async fn looks_within_half_an_hour_are_one_visit() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SteppedClock(AtomicI64::new(1_800_000_000)));
+    let ambient = Ambient::new(clock.clone(), clock.clone());
+    let url = format!("sqlite:{}", folder.path().join("visits.db").display());
+    let database = Database::parse(&url, true).unwrap();
+    let store = Store::open(&database, testkit::master_key(), ambient.clone()).await.unwrap();
+    let end_user = EndUserId::generate(&ambient);
+    let first = clock.now();
+    let look = async |minutes: i64| {
+        clock.0.fetch_add(minutes * 60, Ordering::SeqCst);
+        store.visit("ann", &end_user).await.unwrap()
+    };
+    assert_eq!(look(0).await, None, "nobody was here before");
+    assert_eq!(look(10).await, None, "still the first visit");
+    let last = clock.now();
+    assert_eq!(look(60).await, Some(last), "since the end of the first");
+    assert_eq!(look(5).await, Some(last), "the same visit, the same news");
+    assert!(last > first && store.visit("bob", &end_user).await.unwrap().is_none());
 }
 
 /// A file of an end user's rows gives what the pipeline has found.
