@@ -13,8 +13,10 @@ use testkit::{Bank, Household, PEOPLE, SeriesScore};
 
 /// Seed of the published figures: not one that series were tuned on.
 const SEED: u64 = 9_061;
-/// How many of each kind of people: four times fifty are 200 households and 100 businesses.
+/// How many of each kind of business: twice fifty are 100, and there are twice as many households.
 const OF_EACH: usize = 50;
+/// So many of the kinds, the first, are households.
+const HOUSEHOLDS: usize = 3;
 /// Balances are read so often, so many days apart.
 const READINGS: i64 = 15;
 const DAYS_BETWEEN: i64 = 3;
@@ -28,9 +30,8 @@ async fn main() {
     let of_each = arguments.next().and_then(|n| usize::try_from(n).ok()).unwrap_or(OF_EACH);
     let bank = Bank::open(seed).await;
     let mut people = Vec::new();
-    // The households' kinds count for 200, the businesses' for 100.
     for (number, who) in PEOPLE.into_iter().enumerate() {
-        let count = if number < 3 { of_each * 4 / 3 } else { of_each };
+        let count = if number < HOUSEHOLDS { (of_each * 4).div_ceil(3) } else { of_each };
         for _ in 0..count {
             people.push(bank.household(who).await);
         }
