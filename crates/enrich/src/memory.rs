@@ -15,6 +15,8 @@ use crate::sheet::hundredths;
 const CERTAIN: Confidence = Confidence(99);
 /// So many words make lines alike.
 const WORDS_ALIKE: usize = 6;
+/// Stands in a reason before what was judged.
+const WITHOUT_IT: &str = "; without it, ";
 const A_PERSON: &str = "a person said so";
 
 /// A category as people name it.
@@ -42,6 +44,12 @@ impl Named {
         reason: &str,
         confidence: Confidence,
     ) {
+        // A word that is said again stands above the same judgement as the first.
+        let judged = match category.reason.split_once(WITHOUT_IT) {
+            Some((_, judged)) if category.source == source => judged,
+            _ => category.reason.as_str(),
+        };
+        let reason = format!("{reason}{WITHOUT_IT}{judged}");
         let view = |of: fn(Leaf) -> &'static str| self.leaf.map(|leaf| of(leaf).to_owned());
         *category = EnrichedCategory {
             leaf: view(Leaf::name),
@@ -52,7 +60,7 @@ impl Named {
             consumer: view(Leaf::consumer),
             confidence,
             source: source.to_owned(),
-            reason: format!("{reason}; without it, {}", category.reason),
+            reason,
             runners_up: std::mem::take(&mut category.runners_up),
         };
     }

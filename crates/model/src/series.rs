@@ -43,6 +43,8 @@ pub struct Membership {
     pub id: String,
     /// How often it comes.
     pub cadence: Cadence,
+    /// Why, in words; the series itself says how well it holds.
+    pub reason: String,
 }
 
 /// How often a series comes. An open set: values are only ever added.
@@ -57,6 +59,8 @@ pub enum Cadence {
     Biweekly,
     /// Every twenty-eight days.
     FourWeekly,
+    /// Every thirty days.
+    ThirtyDays,
     /// Twice a month, on fixed days.
     SemiMonthly,
     /// Every month.
@@ -71,6 +75,26 @@ pub enum Cadence {
     Annual,
     /// Again and again, with no rhythm.
     Irregular,
+}
+
+impl Cadence {
+    /// In words that people read.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Weekdays => "every working day",
+            Self::Weekly => "every week",
+            Self::Biweekly => "every other week",
+            Self::FourWeekly => "every four weeks",
+            Self::ThirtyDays => "every thirty days",
+            Self::SemiMonthly => "twice a month",
+            Self::Monthly => "every month",
+            Self::Bimonthly => "every other month",
+            Self::Quarterly => "every quarter",
+            Self::Semiannual => "twice a year",
+            Self::Annual => "every year",
+            Self::Irregular => "now and then",
+        }
+    }
 }
 
 /// Whether somebody has to pay, or likes to.

@@ -1,7 +1,7 @@
 //! What people note about transactions. A note stands in the record of the economic event, so it goes
 //! where the event goes: through posting, a full re-walk, a re-link.
 
-use model::{Annotation, ChangeKind, Stream, Transaction};
+use model::{Annotation, ChangeKind, Enrichment, Stream, Transaction};
 use sqlx::Row;
 
 use crate::Store;
@@ -18,17 +18,21 @@ declare! {
 }
 
 impl Store {
-    /// Sets what is noted about a transaction, by our id. Nothing if there is no such transaction.
+    /// Sets what is noted about a transaction, by our id, and with it what it means where the note alone
+    /// decides that. Nothing if there is no such transaction.
     pub async fn annotate(
         &self,
         id: &str,
         annotation: Annotation,
+        enrichment: Option<Enrichment>,
     ) -> Result<Option<Transaction>, Error> {
         let (id, ambient) = (id.to_owned(), self.ambient.clone());
         let annotated = self
             .db
             .write(move |connection| {
-                Box::pin(async move { annotate(connection, &id, annotation, ambient.now()).await })
+                Box::pin(async move {
+                    annotate(connection, &id, annotation, enrichment, ambient.now()).await
+                })
             })
             .await?;
         self.news.announce_work();
@@ -41,6 +45,7 @@ pub(crate) async fn annotate(
     connection: &mut Connected,
     id: &str,
     annotation: Annotation,
+    enrichment: Option<Enrichment>,
     now: jiff::Timestamp,
 ) -> Result<Option<Transaction>, Error> {
     let find = sqlx::query(FIND).bind(id.to_owned());
@@ -53,6 +58,7 @@ pub(crate) async fn annotate(
     let mut record: Transaction =
         serde_json::from_str(&before).map_err(|_| Error::corrupt("a transaction"))?;
     record.annotation = (!annotation.is_empty()).then_some(annotation);
+    record.enrichment = enrichment.or(record.enrichment);
     let body = json(&record)?;
     if body == before {
         return Ok(Some(record));

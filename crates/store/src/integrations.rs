@@ -41,6 +41,13 @@ declare! {
         "DELETE FROM deliveries WHERE subscription IN \
             (SELECT id FROM subscriptions WHERE integration_id = $1)";
     DELETE_LINK_SESSIONS = "DELETE FROM link_sessions WHERE integration_id = $1";
+    DELETE_RULES = "DELETE FROM enrichment_rules WHERE integration_id = $1";
+    DELETE_SERIES =
+        "DELETE FROM end_user_series WHERE end_user_key IN \
+            (SELECT id FROM end_users WHERE integration_id = $1)";
+    DELETE_VISITS =
+        "DELETE FROM visits WHERE end_user_key IN \
+            (SELECT id FROM end_users WHERE integration_id = $1)";
     DELETE_USAGE = "DELETE FROM plaid_usage WHERE integration_id = $1";
     DELETE = "DELETE FROM integrations WHERE id = $1";
     DELETE_END_USERS = "DELETE FROM end_users WHERE integration_id = $1";
@@ -261,6 +268,9 @@ async fn delete(connection: &mut Connected, id: &str, now: Timestamp) -> Result<
         DELETE_SUBSCRIPTIONS,
         DELETE_LINK_SESSIONS,
         DELETE_USAGE,
+        DELETE_RULES,
+        DELETE_SERIES,
+        DELETE_VISITS,
         DELETE_ITEMS,
         DELETE_END_USERS,
         DELETE,

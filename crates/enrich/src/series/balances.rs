@@ -9,6 +9,10 @@ use model::{BalanceHistory, Basis, DayBalance, Drift};
 
 use super::{date_of, day_number, decimal};
 
+/// Most days that are counted back or on from a reading: ten years, though a bank may date a row to the
+/// year one.
+const MOST_DAYS: i32 = 3_653;
+
 /// What was booked on a day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Posting {
@@ -45,7 +49,8 @@ pub fn balance_history(
     let mut moved: BTreeMap<i32, i64> = BTreeMap::new();
     for posting in postings {
         let change = if is_owed { posting.amount } else { -posting.amount };
-        *moved.entry(day_number(posting.date)).or_default() += change;
+        let day = moved.entry(day_number(posting.date)).or_default();
+        *day = day.saturating_add(change);
     }
     let readings: BTreeMap<i32, i64> =
         readings.iter().map(|reading| (day_number(reading.date), reading.balance)).collect();
@@ -54,25 +59,25 @@ pub fn balance_history(
     else {
         return history;
     };
-    let begin = moved.keys().next().map_or(first, |day| first.min(*day));
-    let end = moved.keys().next_back().map_or(last, |day| last.max(*day));
+    let begin = moved.keys().next().map_or(first, |day| first.min(*day)).max(first - MOST_DAYS);
+    let end = moved.keys().next_back().map_or(last, |day| last.max(*day)).min(last + MOST_DAYS);
     let on = |day: i32| moved.get(&day).copied().unwrap_or(0);
     let mut days: BTreeMap<i32, (i64, Basis)> = BTreeMap::new();
     // Back from the first reading.
     let mut balance = at_first;
     for day in (begin..first).rev() {
-        balance -= on(day + 1);
+        balance = balance.saturating_sub(on(day + 1));
         days.insert(day, (balance, Basis::Counted));
     }
     // From each reading to the next, and behind the last.
     let mut from = (first, at_first);
     days.insert(first, (at_first, Basis::Read));
     for (&to, &read) in readings.range(first + 1..) {
-        let expected = from.1 + (from.0 + 1..=to).map(on).sum::<i64>();
+        let expected = (from.0 + 1..=to).map(on).fold(from.1, i64::saturating_add);
         let basis = if expected == read { Basis::Verified } else { Basis::Unverified };
         let mut balance = from.1;
         for day in from.0 + 1..to {
-            balance += on(day);
+            balance = balance.saturating_add(on(day));
             days.insert(day, (balance, basis));
         }
         days.insert(to, (read, Basis::Read));
@@ -80,14 +85,14 @@ pub fn balance_history(
             history.drifts.push(Drift {
                 from: date_of(from.0),
                 to: date_of(to),
-                amount: decimal(read - expected, currency),
+                amount: decimal(read.saturating_sub(expected), currency),
             });
         }
         from = (to, read);
     }
     let mut balance = from.1;
     for day in last + 1..=end {
-        balance += on(day);
+        balance = balance.saturating_add(on(day));
         days.insert(day, (balance, Basis::Counted));
     }
     history.days = days

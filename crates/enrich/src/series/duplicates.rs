@@ -1,7 +1,7 @@
 //! Rows that may stand twice: a charge that was booked again, or an account that is connected twice.
 //! They are marked with a reason and never taken away.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{Rows, tie};
 use crate::enrichment::Flag;
@@ -46,13 +46,17 @@ fn charges_twice(rows: &mut Rows<'_>) {
         if first.has(Flag::Cash) || (may_repeat && !referenced) {
             continue;
         }
-        let days = if referenced { REFERENCE_DAYS } else { 0 };
+        // A shop's number and its phone stand in every line of it: only a bank's own line with the same
+        // reference on another day is the same booking.
+        let by_merchant = first.entry.merchant.is_some();
+        let days = if referenced && !by_merchant { REFERENCE_DAYS } else { 0 };
         let pairs: Vec<_> = group
             .windows(2)
             .filter(|pair| row(pair[1]).day - row(pair[0]).day <= days)
             .map(|pair| (pair[0], pair[1]))
             .collect();
-        if pairs.len() >= CUSTOM_DAYS {
+        let on_days: HashSet<i32> = pairs.iter().map(|(_, at)| row(*at).day).collect();
+        if on_days.len() >= CUSTOM_DAYS {
             continue;
         }
         found.extend(pairs.into_iter().map(|(of, at)| (of, at, referenced)));

@@ -228,6 +228,11 @@ fn date_of(day: i32) -> Date {
     Date::constant(1970, 1, 1).saturating_add(jiff::Span::new().days(day))
 }
 
+/// Whether two amounts differ by so many percent of the second at most.
+fn is_within(one: u64, other: u64, percent: u8) -> bool {
+    u128::from(one.abs_diff(other)) * 100 <= u128::from(other) * u128::from(percent)
+}
+
 fn tie(of: &str, percent: u8, reason: String) -> Tie {
     Tie { of: of.to_owned(), confidence: Confidence(percent), reason }
 }

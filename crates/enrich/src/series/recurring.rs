@@ -9,7 +9,7 @@ use model::{
 };
 
 use super::rhythm::{Rhythm, rhythm, working_day};
-use super::{Rows, date_of, decimal};
+use super::{Rows, date_of, decimal, is_within};
 
 /// Fewest rows of a contract, of one that comes four times a year or less, and of a habit.
 const LEAST_CONTRACT: usize = 3;
@@ -22,8 +22,10 @@ const HABIT_GAPS: i32 = 6;
 /// Below this many rows a rhythm may be chance, so the amounts must be steady, too.
 const FEW: usize = 6;
 /// Amounts this close, in percent of the middle one, are steady; this close, the same.
-const STEADY_PERCENT: u64 = 12;
-const SAME_PERCENT: u64 = 2;
+const STEADY_PERCENT: u8 = 12;
+const SAME_PERCENT: u8 = 2;
+/// A gap of more than this, in percent, parts amounts.
+const APART_PERCENT: u8 = 10;
 /// A contract may have so many rows, in percent, on the day of another.
 const MOST_SAME_DAY_PERCENT: usize = 10;
 /// The rows that a rhythm and an amount are read off: older ones were another life.
@@ -38,6 +40,11 @@ const MISSED_ENDS_OFTEN: i32 = 4;
 /// Categories of what is owed by contract: a few rows of them make a rhythm.
 const OF_CONTRACTS: [&str; 4] =
     ["INCOME", "LOAN_PAYMENTS", "RENT_AND_UTILITIES", "GOVERNMENT_AND_NON_PROFIT"];
+/// More prices than this are no price list of subscriptions.
+const MOST_PRICES: usize = 4;
+/// Categories of what people do by themselves.
+const OF_HABITS: [&str; 5] =
+    ["FOOD_AND_DRINK", "GENERAL_MERCHANDISE", "TRANSPORTATION", "TRAVEL", "MEDICAL"];
 
 /// Rows of one series, by date.
 struct Group {
@@ -61,10 +68,13 @@ pub(super) fn find(rows: &mut Rows<'_>) -> Vec<Recurring> {
     let mut found: Vec<Recurring> = Vec::new();
     for group in groups {
         let series = describe(rows, &group);
+        // What a row says must not change with every new one: the series has the counts.
+        let first = rows.all[group.rows[0]].name();
+        let reason = format!("comes {}: {first}", series.cadence.words());
         // A habit binds nobody: its rows stand in the series alone.
         for at in group.rows.iter().filter(|_| group.rhythm.is_some()) {
-            let membership = Membership { id: series.id.clone(), cadence: series.cadence };
-            rows.all[*at].ties.recurring = Some(membership);
+            let (id, cadence, reason) = (series.id.clone(), series.cadence, reason.clone());
+            rows.all[*at].ties.recurring = Some(Membership { id, cadence, reason });
         }
         found.push(series);
     }
@@ -77,7 +87,8 @@ pub(super) fn find(rows: &mut Rows<'_>) -> Vec<Recurring> {
 fn part(rows: &Rows<'_>, party: Vec<usize>, groups: &mut Vec<Group>) {
     let words = |at: &usize| rows.all[*at].words.as_str();
     let account = |at: &usize| rows.all[*at].entry.account;
-    let left = keep_contracts(rows, vec![party], groups);
+    let parts = if are_side_by_side(rows, &party) { prices(rows, &party) } else { vec![party] };
+    let left = keep_contracts(rows, parts, groups);
     let parts = left.iter().flat_map(|of| grouped(of, words)).collect();
     let left = keep_contracts(rows, parts, groups);
     let parts = left.iter().flat_map(|of| grouped(of, account)).collect();
@@ -90,6 +101,26 @@ fn part(rows: &Rows<'_>, party: Vec<usize>, groups: &mut Vec<Group>) {
     if rest.len() >= LEAST_HABIT && lasts(&rest) >= HABIT_DAYS {
         groups.push(Group { rows: rest, rhythm: None });
     }
+}
+
+/// Rows of each amount.
+fn prices(rows: &Rows<'_>, of: &[usize]) -> Vec<Vec<usize>> {
+    grouped(of, |at| rows.all[*at].entry.amount)
+}
+
+/// Whether all rows have one of a few prices, each several times, and the prices alternate: several
+/// things are paid for. A price that followed another is the same thing, dearer.
+fn are_side_by_side(rows: &Rows<'_>, of: &[usize]) -> bool {
+    let prices = prices(rows, of);
+    let alternate = || {
+        let spans = prices.iter().map(|price| (price[0], price[price.len() - 1]));
+        let mut spans: Vec<(usize, usize)> = spans.collect();
+        spans.sort_unstable();
+        spans.windows(2).all(|pair| pair[1].0 < pair[0].1)
+    };
+    (2..=MOST_PRICES).contains(&prices.len())
+        && prices.iter().all(|price| price.len() >= LEAST_CONTRACT)
+        && alternate()
 }
 
 /// Takes out those that keep a rhythm; the others come back.
@@ -116,14 +147,16 @@ fn grouped<K: Ord>(rows: &[usize], key: impl Fn(&usize) -> K) -> Vec<Vec<usize>>
     groups.into_values().collect()
 }
 
-/// Rows whose amounts lie together: a gap of a tenth parts them.
+/// Rows whose amounts lie together.
 fn by_amount(rows: &Rows<'_>, of: &[usize]) -> Vec<Vec<usize>> {
     let mut sorted = of.to_vec();
     sorted.sort_by_key(|at| (size(rows, *at), *at));
     let mut parts: Vec<Vec<usize>> = Vec::new();
     for at in sorted {
         match parts.last_mut() {
-            Some(part) if size(rows, at) * 10 <= size(rows, part[part.len() - 1]) * 11 => {
+            Some(part)
+                if is_within(size(rows, at), size(rows, part[part.len() - 1]), APART_PERCENT) =>
+            {
                 part.push(at);
             }
             _ => parts.push(vec![at]),
@@ -151,20 +184,22 @@ fn contract(rows: &Rows<'_>, of: &[usize]) -> Option<Rhythm> {
     let rare = found.cadence >= Cadence::Quarterly;
     let least = if rare { LEAST_RARE } else { LEAST_CONTRACT };
     let bound = of.last().is_some_and(|at| OF_CONTRACTS.contains(&rows.all[*at].primary()));
+    let of_habits = of.last().is_some_and(|at| OF_HABITS.contains(&rows.all[*at].primary()));
     let sure = match days.len() {
         n if n < least => false,
         // Two dates always keep some rhythm.
-        2 => bound && is_within(rows, of, SAME_PERCENT),
-        n if n < FEW => bound || is_within(rows, of, STEADY_PERCENT),
-        _ => true,
+        2 => bound && are_within(rows, of, SAME_PERCENT),
+        n if n < FEW => bound || are_within(rows, latest, STEADY_PERCENT),
+        // Who shops every Saturday is bound by nothing, unless it costs the same each time.
+        _ => !of_habits || are_within(rows, latest, STEADY_PERCENT),
     };
     sure.then_some(found)
 }
 
 /// Whether all amounts are this close to the one in the middle.
-fn is_within(rows: &Rows<'_>, of: &[usize], percent: u64) -> bool {
+fn are_within(rows: &Rows<'_>, of: &[usize], percent: u8) -> bool {
     let middle = median(of.iter().map(|at| size(rows, *at)).collect());
-    of.iter().all(|at| size(rows, *at).abs_diff(middle) * 100 <= middle * percent)
+    of.iter().all(|at| is_within(size(rows, *at), middle, percent))
 }
 
 fn median<T: Ord + Copy + Default>(mut sizes: Vec<T>) -> T {
@@ -184,6 +219,9 @@ fn describe(rows: &Rows<'_>, group: &Group) -> Recurring {
     let currency = last.entry.currency;
     let sizes: Vec<i64> =
         of.iter().rev().take(LATEST_AMOUNTS).map(|at| row(*at).entry.amount).collect();
+    // A price that holds again is the price.
+    let holds = run(rows, of) >= FIXED_TIMES;
+    let usual = if holds { last.entry.amount } else { median(sizes.clone()) };
     let by_size = |amount: &&i64| amount.unsigned_abs();
     let band = [sizes.iter().min_by_key(by_size), sizes.iter().max_by_key(by_size)];
     let cadence = group.rhythm.as_ref().map_or(Cadence::Irregular, |rhythm| rhythm.cadence);
@@ -199,7 +237,7 @@ fn describe(rows: &Rows<'_>, group: &Group) -> Recurring {
         first: first.entry.date,
         last: last.entry.date,
         currency: currency.to_owned(),
-        amount: decimal(median(sizes.clone()), currency),
+        amount: decimal(usual, currency),
         amount_band: band.map(|amount| decimal(amount.copied().unwrap_or_default(), currency)),
         next,
         changed: changed(rows, of),
@@ -242,17 +280,20 @@ fn habit_state(rows: &Rows<'_>, of: &[usize], shown_to: i32) -> RecurringState {
     if silent > usual * HABIT_GAPS { RecurringState::Ended } else { RecurringState::Active }
 }
 
-/// A fixed amount that is another since the last row.
+/// A fixed amount that is another now: so many equal ones before, and since then equal ones again.
 fn changed(rows: &Rows<'_>, of: &[usize]) -> Option<AmountChange> {
-    let (last, before) = of.split_last()?;
-    let fixed = before.len() >= FIXED_TIMES && {
-        let latest = &before[before.len() - FIXED_TIMES..];
-        latest.iter().all(|at| size(rows, *at) == size(rows, latest[0]))
-    };
-    let (was, is) = (&rows.all[*before.last()?].entry, &rows.all[*last].entry);
-    (fixed && was.amount != is.amount).then(|| AmountChange {
+    let now = of.len() - run(rows, of);
+    let before = &of[..now];
+    let (was, is) = (&rows.all[*before.last()?].entry, &rows.all[of[now]].entry);
+    (run(rows, before) >= FIXED_TIMES).then(|| AmountChange {
         from: decimal(was.amount, was.currency),
         to: decimal(is.amount, is.currency),
         on: is.date,
     })
+}
+
+/// How many rows at the end have the same amount.
+fn run(rows: &Rows<'_>, of: &[usize]) -> usize {
+    let last = of.last().map(|at| rows.all[*at].entry.amount);
+    of.iter().rev().take_while(|at| Some(rows.all[**at].entry.amount) == last).count()
 }

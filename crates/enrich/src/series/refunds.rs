@@ -28,13 +28,16 @@ pub(super) fn find(rows: &mut Rows<'_>) {
     for at in rows.single() {
         let row = &rows.all[at];
         let key = (row.party.as_str(), row.entry.currency);
+        if row.entry.amount == 0 {
+            continue;
+        }
         if row.is_out() {
             if row.ties.transfer.is_none() && !row.party.is_empty() {
                 charges.entry(key).or_default().push((at, row.entry.amount));
             }
         } else if row.ties.transfer.is_none()
             && let Some(of) = charges.get_mut(&key)
-            && is_money_back(row, rows.holding(at).kind)
+            && is_money_back(row, rows.holding(at).kind, of)
             && let Some((of, percent, reason)) = charge_of(rows, row, of)
         {
             found.push((at, of, percent, reason));
@@ -48,10 +51,11 @@ pub(super) fn find(rows: &mut Rows<'_>) {
 
 type Found = (usize, usize, u8, String);
 
-fn is_money_back(row: &Row<'_>, kind: AccountKind) -> bool {
+fn is_money_back(row: &Row<'_>, kind: AccountKind, charges: &[(usize, i64)]) -> bool {
     let own_right = OWN_RIGHT.iter().any(|flag| row.has(*flag)) || row.primary() == "INCOME";
-    row.has(Flag::Refund)
-        || (!own_right && (kind == AccountKind::Credit || row.entry.merchant.is_some()))
+    let whole = || charges.iter().any(|(_, left)| *left == -row.entry.amount);
+    let back = || kind == AccountKind::Credit || row.entry.merchant.is_some() || whole();
+    row.has(Flag::Refund) || (!own_right && back())
 }
 
 /// The charge that came back: one of the same amount if there is one, else the latest that is large

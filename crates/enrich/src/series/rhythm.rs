@@ -19,11 +19,12 @@ const LEAST_WEEKDAYS: usize = 10;
 /// The day that stands for the last one of every month.
 const END_OF_MONTH: i8 = 31;
 /// Cadences and the days between two events, about. The usual gap may be a third less, or half more.
-const PERIODS: [(Cadence, i32); 10] = [
+const PERIODS: [(Cadence, i32); 11] = [
     (Cadence::Weekdays, 1),
     (Cadence::Weekly, 7),
     (Cadence::Biweekly, 14),
     (Cadence::FourWeekly, 28),
+    (Cadence::ThirtyDays, 30),
     (Cadence::SemiMonthly, 15),
     (Cadence::Monthly, 30),
     (Cadence::Bimonthly, 61),
@@ -95,7 +96,7 @@ fn candidates(days: &[i32]) -> Vec<(Cadence, Due)> {
         match cadence {
             Cadence::Weekdays if days.len() >= LEAST_WEEKDAYS => all.push((cadence, Due::Weekdays)),
             Cadence::Weekdays | Cadence::Irregular => {}
-            Cadence::Weekly | Cadence::Biweekly | Cadence::FourWeekly => {
+            Cadence::Weekly | Cadence::Biweekly | Cadence::FourWeekly | Cadence::ThirtyDays => {
                 let from = commonest(days, days_between);
                 all.push((cadence, Due::Every { step: days_between, from }));
             }

@@ -1,10 +1,10 @@
 //! Where money comes from, and what is owed to whom, as far as the transactions tell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use model::{Cadence, DebtPosition, IncomeSource};
 
-use super::{Row, Rows, decimal};
+use super::{Row, Rows, decimal, is_within};
 use crate::enrichment::Flag;
 
 /// The days that `last_90_days` looks back over.
@@ -13,8 +13,10 @@ const LATELY_DAYS: i32 = 90;
 const OPEN_DAYS: i32 = 100;
 /// Equal payments in so short a rhythm pay back an advance on sales.
 const ADVANCE_PAYMENTS: usize = 5;
+/// Least share of payments, in percent, that are equal to others.
+const EQUAL_SHARE: usize = 80;
 /// Amounts this close, in percent, are equal.
-const EQUAL_PERCENT: u64 = 2;
+const EQUAL_PERCENT: u8 = 2;
 
 /// Leaves of income, and the kind of source each tells of.
 const INCOME: [(&str, &str); 13] = [
@@ -49,9 +51,12 @@ const DEBTS: [(&str, &str); 10] = [
 
 pub(super) fn income(rows: &Rows<'_>) -> Vec<IncomeSource> {
     let mut sources: BTreeMap<(&str, &str, &str), Vec<usize>> = BTreeMap::new();
+    // What went back was not earned.
+    let gone: HashSet<&str> =
+        rows.all.iter().filter_map(|row| Some(row.ties.refund.as_ref()?.of.as_str())).collect();
     for at in own(rows) {
         let row = &rows.all[at];
-        if let Some(kind) = kind_of_income(row) {
+        if let Some(kind) = kind_of_income(row).filter(|_| !gone.contains(row.entry.id)) {
             sources.entry((&row.party, kind, row.entry.currency)).or_default().push(at);
         }
     }
@@ -118,14 +123,17 @@ pub(super) fn debts(rows: &Rows<'_>) -> Vec<DebtPosition> {
             sizes.sort_unstable();
             let usual = sizes[sizes.len() / 2];
             let cadence = cadence(rows, &paid);
-            let equal = sizes.iter().filter(|it| it.abs_diff(usual) * 100 <= usual * EQUAL_PERCENT);
+            // Several advances may be paid back side by side, each in equal parts.
+            let equal = sizes.chunk_by(|a, b| is_within(*a, *b, EQUAL_PERCENT));
+            let equal: usize =
+                equal.map(<[u64]>::len).filter(|count| *count >= ADVANCE_PAYMENTS).sum();
             let often = cadence <= Cadence::Weekly && paid.len() >= ADVANCE_PAYMENTS;
             let total = sum(rows, &paid);
             let position = DebtPosition {
                 name: last.name(),
                 kind: kind.to_owned(),
                 cadence,
-                looks_like_sales_advance: often && equal.count() * 10 >= sizes.len() * 8,
+                looks_like_sales_advance: often && equal * 100 >= sizes.len() * EQUAL_SHARE,
                 is_open: rows.shown_to(last_paid) - rows.all[last_paid].day <= OPEN_DAYS,
                 currency: currency.to_owned(),
                 received: decimal(sum(rows, &received), currency),

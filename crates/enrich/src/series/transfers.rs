@@ -31,8 +31,17 @@ const OWN: [&str; 5] = [
     "TRANSFER_OUT_SAVINGS",
     "LOAN_PAYMENTS_CREDIT_CARD_PAYMENT",
 ];
+/// Words for an account of one's own, and for a card that was paid.
+const ACCOUNT_WORDS: [&str; 18] = [
+    "sav", "savings", "saver", "chk", "checking", "chequing", "current", "card", "crd", "credit",
+    "account", "acct", "acc", "own", "internal", "isa", "thank", "autopay",
+];
+/// Fewest characters of an account's number.
+const MASK_DIGITS: usize = 3;
 /// What is never half of one: what was earned, bought, owed to a bank or drawn in cash.
-const AGAINST: [Flag; 12] = [
+const AGAINST: [Flag; 14] = [
+    Flag::Check,
+    Flag::Person,
     Flag::Income,
     Flag::Revenue,
     Flag::Payroll,
@@ -97,6 +106,12 @@ fn decided(rows: &mut Rows<'_>) {
             Pairing::Alone => None,
         })
         .filter(|(at, other)| rows.all[*at].is_out() != rows.all[*other].is_out())
+        // What a person said of the other half itself stands.
+        .filter(|(at, other)| match rows.all[*other].entry.decided {
+            None => true,
+            Some(Pairing::With(id)) => id == rows.all[*at].entry.id,
+            Some(Pairing::Alone) => false,
+        })
         .collect();
     for (at, other) in pairs {
         if !is_taken(&rows.all[at]) && !is_taken(&rows.all[other]) {
@@ -137,15 +152,17 @@ fn candidates(rows: &Rows<'_>) -> Vec<Candidate> {
     for [outs, ins] in sizes.values() {
         for out in outs {
             let day = rows.all[*out].day;
-            let from = ins.partition_point(|at| rows.all[*at].day < day - DAYS_BEFORE);
-            let near = ins[from..].iter().take_while(|at| rows.all[**at].day <= day + DAYS_AFTER);
-            for into in near {
+            let near = |of: &[usize], before: i32| {
+                let from = of.partition_point(|at| rows.all[*at].day < day - before);
+                from..of.partition_point(|at| rows.all[*at].day <= day + DAYS_AFTER)
+            };
+            let close = near(outs, DAYS_AFTER).len() + near(ins, DAYS_AFTER).len();
+            for into in &ins[near(ins, DAYS_BEFORE)] {
                 if rows.all[*out].entry.account == rows.all[*into].entry.account {
                     continue;
                 }
-                let close = |at: &&usize| (rows.all[**at].day - day).abs() <= DAYS_AFTER;
-                let rivals = outs.iter().chain(ins).filter(close).count().saturating_sub(2);
-                let score = score(rows, *out, *into, rivals);
+                // The two themselves are among those close by.
+                let score = score(rows, *out, *into, close.saturating_sub(2));
                 if score >= LEAST_SCORE {
                     let gap = rows.all[*into].day - day;
                     found.push(Candidate { score, gap, out: *out, into: *into });
@@ -194,8 +211,11 @@ pub(crate) fn is_own(leaf: Leaf) -> bool {
     OWN.contains(&leaf.plaid())
 }
 
+/// Whether a row says that it is half of an own transfer: its category, and a word of its own for an
+/// account. "Transfer to" a name may be anybody.
 fn says_transfer(row: &Row<'_>) -> bool {
-    (row.entry.leaf.is_some_and(is_own) || row.has(Flag::Transfer)) && !row.has(Flag::Person)
+    let own = row.entry.leaf.is_some_and(is_own) || row.has(Flag::Transfer);
+    own && !row.has(Flag::Person) && names_account(&row.text)
 }
 
 /// Whether a row's text names the other account's number, or that of another account of the holder.
@@ -212,9 +232,20 @@ fn number(rows: &Rows<'_>, row: usize, other: usize) -> i32 {
     if elsewhere { -60 } else { 0 }
 }
 
+/// Whether a text names an account: by its kind, or by a number.
+fn names_account(text: &str) -> bool {
+    let is_number = |word: &str| {
+        word.len() >= MASK_DIGITS
+            && word.trim_start_matches('x').bytes().all(|b| b.is_ascii_digit())
+    };
+    text.split(' ').any(|word| ACCOUNT_WORDS.contains(&word) || is_number(word))
+}
+
 /// Rows that say they are transfers and whose other half would have come by now.
 fn unconnected(rows: &mut Rows<'_>) {
-    let latest = rows.shown.iter().copied().max().unwrap_or(i32::MIN);
+    // What one login has not shown yet, it may still show.
+    let seen = rows.shown.iter().copied().filter(|day| *day > i32::MIN);
+    let latest = seen.min().unwrap_or(i32::MIN);
     let singles: Vec<usize> = rows.single().collect();
     for at in singles {
         let row = &rows.all[at];
@@ -223,7 +254,7 @@ fn unconnected(rows: &mut Rows<'_>) {
         if open && waited && says_transfer(row) && !AGAINST.iter().any(|flag| row.has(*flag)) {
             let way = if row.is_out() { "to" } else { "from" };
             let reason = format!(
-                "says transfer, and no other half within {DAYS_AFTER} days: {way} an account that is not connected"
+                "says transfer, and no equal half within {DAYS_AFTER} days: {way} an account that is not connected"
             );
             rows.all[at].ties.transfer = Some(Transfer {
                 pair: None,

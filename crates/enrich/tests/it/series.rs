@@ -190,6 +190,13 @@ fn what_was_earned_or_bought_is_no_transfer() {
         (CHECKING, "2026-03-05", -2_599, "VENMO CASHOUT"),
         (CHECKING, "2026-03-07", 3_400, "OVERDRAFT ITEM FEE"),
         (SAVINGS, "2026-03-07", -3_400, "INTEREST PAYMENT"),
+        // Transfers to people and landlords, beside money that came from elsewhere.
+        (CHECKING, "2026-03-12", 25_000, "TRANSFER TO MARIA GARCIA"),
+        (SAVINGS, "2026-03-12", -25_000, "DEPOSIT"),
+        (CHECKING, "2026-03-15", 8_713, "TRANSFER TO MARIA GARCIA"),
+        (SAVINGS, "2026-03-17", -8_713, "CHECK DEPOSIT"),
+        (CHECKING, "2026-03-20", 100_000, "TRANSFER TO LANDLORD RENT"),
+        (SAVINGS, "2026-03-20", -100_000, "TRANSFER FROM PAYPAL"),
     ]);
     assert_eq!(book.pairs(), []);
 }
@@ -204,6 +211,8 @@ fn a_person_pairs_and_parts() {
     ]);
     book.decided = vec![(1, Pairing::With("000")), (2, Pairing::Alone)];
     assert_eq!(book.pairs(), [(0, 1), (1, 0)]);
+    book.decided.push((0, Pairing::Alone));
+    assert_eq!(book.pairs(), [], "what is said of the other half stands, too");
 }
 
 #[test]
@@ -217,6 +226,7 @@ fn money_back_names_the_payment_it_is_for() {
         (CARD, "2026-03-14", -6_000, "TARGET        00012345"),
         (CHECKING, "2026-03-20", 3_400, "OVERDRAFT ITEM FEE"),
         (CHECKING, "2026-03-22", -3_400, "OVERDRAFT FEE REVERSAL"),
+        (CARD, "2026-03-22", 0, "TARGET        00012345"),
         // Gig work is no refund of a ride.
         (CHECKING, "2026-03-20", 1_500, "UBER   *TRIP HELP.UBER.COM"),
         (
@@ -227,6 +237,12 @@ fn money_back_names_the_payment_it_is_for() {
         ),
     ]);
     assert_eq!(book.refunds(), [(2, 1), (3, 0), (6, 5)]);
+    let bounced = Book::of(&[
+        (CHECKING, "2026-03-02", -250_000, "MOBILE DEPOSIT"),
+        (CHECKING, "2026-03-05", 250_000, "DEPOSITED ITEM RETURNED"),
+    ]);
+    assert_eq!(bounced.refunds(), [(1, 0)]);
+    assert_eq!(bounced.series().whole.income, [], "what bounced was not earned");
 }
 
 #[test]
@@ -234,8 +250,11 @@ fn a_charge_that_stands_twice_is_marked_and_customs_are_not() {
     let book = Book::of(&[
         (CARD, "2026-03-02", 4_215, "CHIPOTLE 1234 PORTLAND OR"),
         (CARD, "2026-03-02", 4_215, "CHIPOTLE 1234 PORTLAND OR"),
-        (CARD, "2026-03-05", 9_900, "SHELL OIL 12345678 PORTLAND OR"),
-        (CARD, "2026-03-07", 9_900, "SHELL OIL 12345678 PORTLAND OR"),
+        (CHECKING, "2026-03-05", 9_900, "CHECK 10012345"),
+        (CHECKING, "2026-03-07", 9_900, "CHECK 10012345"),
+        // The number of a shop stands in all its lines.
+        (CARD, "2026-03-12", 450, "DUTCH BROS 8005551234 OR"),
+        (CARD, "2026-03-13", 450, "DUTCH BROS 8005551234 OR"),
         // Other stores, other amounts, fees asked twice, cash drawn twice.
         (CARD, "2026-03-09", 500, "STARBUCKS STORE 12345"),
         (CARD, "2026-03-09", 500, "STARBUCKS STORE 54321"),
@@ -291,6 +310,13 @@ fn a_subscription_says_when_it_comes_next_and_what_it_costs_now() {
     let changed = found.changed.clone().unwrap();
     assert_eq!((changed.from.as_str(), changed.to.as_str()), ("15.49", "17.99"));
     assert_eq!(found.transactions.len(), 6);
+    // Three times the new price is the price; when it changed is still told.
+    for month in ["2026-04-05", "2026-05-05"] {
+        book.lines.push((CARD, date(month), 1_799, "NETFLIX.COM 866-579-7172 CA".to_owned()));
+    }
+    let later = book.recurring().remove(0);
+    assert_eq!(later.amount, "17.99");
+    assert_eq!(later.changed.unwrap().on, date("2026-03-05"));
 }
 
 #[test]
@@ -349,11 +375,29 @@ fn the_same_subscription_on_two_cards_is_two_series() {
 }
 
 #[test]
+fn two_prices_at_one_shop_are_two_series_and_thirty_days_are_a_rhythm() {
+    let app =
+        |first, amount| Book::every(30, 8, (CARD, first, amount, "APPLE.COM/BILL 866-712-7753 CA"));
+    let found = app("2025-10-03", 999).and(app("2025-10-17", 299)).recurring();
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found.iter().all(|it| it.cadence == Cadence::ThirtyDays && it.next.is_some()));
+    // Every Saturday, for another sum each time.
+    let mut shopping = Book::every(7, 30, (CARD, "2025-10-04", 0, "KROGER #123 PORTLAND OR"));
+    for (n, line) in shopping.lines.iter_mut().enumerate() {
+        line.2 = 6_200 + i64::try_from(n * 997 % 7_300).unwrap();
+    }
+    assert_eq!(shopping.recurring()[0].kind, RecurringKind::Habit);
+}
+
+#[test]
 fn sources_and_debts_are_told_apart_from_transfers() {
     let text = "ACME DES:PAYROLL ID:123456789 INDN:JO MILLER CO ID:1234567890 PPD";
     let pay = Book::every(14, 6, (CHECKING, "2026-01-02", -200_000, text));
     let advance =
         Book::every(7, 9, (CHECKING, "2026-01-05", 18_640, "ONDECK CAPITAL DES:PMT ID:123456789"));
+    let second =
+        Book::every(7, 9, (CHECKING, "2026-01-06", 15_000, "ONDECK CAPITAL DES:PMT ID:123456789"));
+    let advance = advance.and(second);
     let own = Book::of(&[
         (CHECKING, "2026-02-02", 90_000, "ONLINE TRANSFER TO SAV ...2222"),
         (SAVINGS, "2026-02-02", -90_000, "ONLINE TRANSFER FROM CHK ...1111"),
@@ -366,7 +410,7 @@ fn sources_and_debts_are_told_apart_from_transfers() {
     assert_eq!(whole.debts.len(), 1, "{:?}", whole.debts);
     let debt = &whole.debts[0];
     assert!(debt.looks_like_sales_advance && debt.is_open);
-    assert_eq!((debt.paid.as_str(), debt.payments), ("1677.60", 9));
+    assert_eq!((debt.paid.as_str(), debt.payments), ("3027.60", 18));
 }
 
 #[test]

@@ -79,6 +79,11 @@ async fn series_are_found_told_and_the_same_however_they_were_come_by() {
         assert_eq!(other["enrichment"]["transfer"]["pair"], half["enrichment"]["transfer"]["pair"]);
     }
     assert!(flagged(&rows, "recurring").len() > 150);
+    let ties = ["transfer", "refund", "duplicate", "recurring", "category", "merchant"];
+    let unexplained = rows.iter().flat_map(|row| ties.map(|tie| &row["enrichment"][tie]));
+    let mut unexplained =
+        unexplained.filter(|it| it.is_object() && it["reason"].as_str().is_none_or(str::is_empty));
+    assert_eq!(unexplained.next(), None, "every decision says why");
     let series = get(&world, "/v1/end_users/alice/series").await;
     let income = series["income"].as_array().unwrap();
     assert!(income.iter().any(|it| it["kind"] == "salary" && it["cadence"] == "biweekly"));

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
-use enrich::{Named, like};
-use model::{Annotation, Currency, Money, RuleDecision, Split, Transaction};
+use enrich::{Memory, Named, like};
+use model::{Annotation, Currency, Enrichment, Money, RuleDecision, Split, Transaction};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -21,7 +21,7 @@ const NOTE_CHARS: usize = 2_000;
 const TAG_CHARS: usize = 64;
 const TAGS: usize = 50;
 const SPLITS: usize = 50;
-/// How long the answer to a correction waits for processing, and how often it looks.
+/// How long an answer waits for processing at most, and how often it looks.
 const PATIENCE: Duration = Duration::from_millis(900);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// What is written in place of another half: the row is no transfer.
@@ -93,30 +93,53 @@ pub(crate) async fn correct(
     let missing = || Problem::not_found("transaction");
     let known = web.store.transaction(id).await?.filter(|row| !row.removed).ok_or_else(missing)?;
     let rule = rule_of(&known, &body)?;
-    let annotation = changed(known.annotation.clone().unwrap_or_default(), body);
-    let mut faults = faults(&annotation);
-    faults.extend(fault_of_splits(&known, &annotation.splits));
-    faults.extend(fault_of_pair(web, &known, annotation.transfer_with.as_deref()).await?);
+    // Only what is given is checked: an older note may have what is not taken any more.
+    let mut faults = faults(&body);
+    faults.extend(fault_of_splits(&known, body.splits.as_deref().unwrap_or_default()));
+    let pair = body.transfer_with.as_ref().and_then(Option::as_deref);
+    faults.extend(fault_of_pair(web, &known, pair).await?);
     if !faults.is_empty() {
         return Err(Problem::fields(faults));
     }
+    let annotation = changed(known.annotation.clone().unwrap_or_default(), body);
     if let Some(rule) = rule {
         let item = web.item(&known.item_id).await?;
         make(web, &item.integration_id, rule).await?;
     }
-    web.store.annotate(id, annotation).await?.ok_or_else(missing)?;
-    let end_user = web.item(&known.item_id).await?.end_user_key;
-    // Processing takes some milliseconds; who corrects wants to see what it made of it.
+    let enrichment = at_once(&known, &annotation);
+    let is_decided = enrichment.is_some();
+    let annotated = web.store.annotate(id, annotation, enrichment).await?.ok_or_else(missing)?;
+    if is_decided {
+        return Ok(annotated);
+    }
+    processed(web, &known.item_id).await?;
+    web.store.transaction(id).await?.ok_or_else(missing)
+}
+
+/// What a transaction means now, where what a person says is all that counts.
+fn at_once(known: &Transaction, annotation: &Annotation) -> Option<Enrichment> {
+    let before = known.annotation.clone().unwrap_or_default();
+    let (category, merchant) = (&annotation.category, &annotation.merchant);
+    let taken_back = (before.category.is_some() && category.is_none())
+        || (before.merchant.is_some() && merchant.is_none())
+        || before.transfer_with != annotation.transfer_with;
+    let mut enrichment = known.enrichment.clone().filter(|_| !taken_back)?;
+    let said = Transaction { annotation: Some(annotation.clone()), ..known.clone() };
+    Memory::default().remember(&said, &mut enrichment);
+    Some(enrichment)
+}
+
+/// Waits a moment for the processing of an end user: who takes a word back, or pairs two rows, wants to
+/// see what comes of it.
+async fn processed(web: &Web, item_id: &str) -> Result<(), Problem> {
+    let end_user = web.item(item_id).await?.end_user_key;
     let processed = async {
         while !web.store.is_processed(&end_user).await? {
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        Ok::<(), Problem>(())
+        Ok(())
     };
-    if let Ok(failed) = tokio::time::timeout(PATIENCE, processed).await {
-        failed?;
-    }
-    web.store.transaction(id).await?.ok_or_else(missing)
+    tokio::time::timeout(PATIENCE, processed).await.unwrap_or(Ok(()))
 }
 
 fn changed(mut annotation: Annotation, body: AnnotationIn) -> Annotation {
@@ -157,22 +180,21 @@ fn rule_of(known: &Transaction, body: &AnnotationIn) -> Result<Option<RuleIn>, P
     Ok(Some(RuleIn { when, then }))
 }
 
-fn faults(annotation: &Annotation) -> Vec<FieldFault> {
+fn faults(body: &AnnotationIn) -> Vec<FieldFault> {
     let fits = |text: &str, most: usize| (1..=most).contains(&text.chars().count());
+    let given = |text: &Option<Option<String>>| text.clone().flatten();
     let mut faults = Vec::new();
-    if annotation.category.as_deref().is_some_and(|name| Named::parse(name).is_none()) {
+    if given(&body.category).is_some_and(|name| Named::parse(&name).is_none()) {
         faults.push(FieldFault::new("/category", NO_CATEGORY.to_owned()));
     }
-    let texts = [
-        ("/merchant", &annotation.merchant, MERCHANT_CHARS),
-        ("/note", &annotation.note, NOTE_CHARS),
-    ];
+    let texts = [("/merchant", &body.merchant, MERCHANT_CHARS), ("/note", &body.note, NOTE_CHARS)];
     for (pointer, text, most) in texts {
-        if text.as_ref().is_some_and(|text| !fits(text, most)) {
+        if given(text).is_some_and(|text| !fits(&text, most)) {
             faults.push(FieldFault::new(pointer, format!("must have 1 to {most} characters")));
         }
     }
-    if annotation.tags.len() > TAGS || annotation.tags.iter().any(|tag| !fits(tag, TAG_CHARS)) {
+    let tags = body.tags.iter().flatten();
+    if tags.clone().count() > TAGS || tags.clone().any(|tag| !fits(tag, TAG_CHARS)) {
         let detail = format!("must be at most {TAGS} tags of 1 to {TAG_CHARS} characters");
         faults.push(FieldFault::new("/tags", detail));
     }

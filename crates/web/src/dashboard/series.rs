@@ -13,7 +13,7 @@ use model::{
 
 use super::render::{Frame, page};
 use super::session::Operator;
-use super::words::{Age, cadence_words, grouped, signed};
+use super::words::{Age, grouped, signed};
 use crate::api::series::histories;
 use crate::problem::Problem;
 use crate::state::Web;
@@ -142,7 +142,7 @@ impl RecurringRow {
         let changed = row.changed.map(|it| format!("was {} until {}", grouped(&it.from), it.on));
         Self {
             name: row.name,
-            cadence: cadence_words(row.cadence),
+            cadence: row.cadence.words(),
             amount: grouped(&row.amount),
             currency: row.currency,
             is_out: row.direction == model::Direction::Out,
@@ -162,7 +162,7 @@ impl IncomeRow {
         Self {
             name: row.name,
             kind: row.kind,
-            cadence: cadence_words(row.cadence),
+            cadence: row.cadence.words(),
             count: row.count,
             lately: grouped(&row.last_90_days),
             total: grouped(&row.total),
@@ -177,7 +177,7 @@ impl DebtRow {
         Self {
             name: row.name,
             kind: row.kind.replace('_', " "),
-            cadence: cadence_words(row.cadence),
+            cadence: row.cadence.words(),
             usual: grouped(&row.usual_payment),
             paid: grouped(&row.paid),
             received: grouped(&row.received),

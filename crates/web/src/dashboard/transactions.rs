@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::meaning::{Reason, category, marks, merchant, plaid_differs};
 use super::render::{Faults, Frame, page, page_with};
 use super::session::{Operator, Signed};
-use super::words::{cadence_words, grouped};
+use super::words::grouped;
 use crate::api::corrections::{AnnotationIn, correct};
 use crate::problem::Problem;
 use crate::state::Web;
@@ -94,7 +94,7 @@ async fn show_page(operator: &Operator, web: &Web, id: &str) -> Result<ShowPage,
         merchant_reason: meaning.and_then(|it| Some(it.merchant.as_ref()?.reason.clone())),
         ties: ties(web, &row).await?,
         alone: alone.map(|it| it.reason.clone()),
-        series: series.map(|it| cadence_words(it.cadence).to_owned()),
+        series: series.map(|it| it.cadence.words().to_owned()),
         marks: marks(&row),
         categories: Leaf::all().map(Leaf::name).collect(),
         given_category: annotation.category.clone().unwrap_or_default(),

@@ -1,7 +1,7 @@
 //! Facts in plain words: ages, states, amounts.
 
 use jiff::Timestamp;
-use model::{Cadence, History, Item, ItemStatus};
+use model::{History, Item, ItemStatus};
 use plaid::CheckState;
 use store::{Run, RunState};
 
@@ -132,23 +132,6 @@ pub(super) fn grouped(decimal: &str) -> String {
 pub(super) fn signed(decimal: &str) -> String {
     let sign = if decimal.starts_with('-') { "−" } else { "" };
     format!("{sign}{}", grouped(decimal))
-}
-
-/// How often something comes.
-pub(super) fn cadence_words(cadence: Cadence) -> &'static str {
-    match cadence {
-        Cadence::Weekdays => "every working day",
-        Cadence::Weekly => "every week",
-        Cadence::Biweekly => "every other week",
-        Cadence::FourWeekly => "every four weeks",
-        Cadence::SemiMonthly => "twice a month",
-        Cadence::Monthly => "every month",
-        Cadence::Bimonthly => "every other month",
-        Cadence::Quarterly => "every quarter",
-        Cadence::Semiannual => "twice a year",
-        Cadence::Annual => "every year",
-        Cadence::Irregular => "now and then",
-    }
 }
 
 /// A count with groups.
