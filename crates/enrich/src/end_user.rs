@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use classifier::Line;
-use model::{Account, EndUserSeries, Enrichment, Transaction};
+use model::{Account, Confidence, EndUserSeries, Enrichment, Transaction};
 
 use crate::category::Leaf;
 use crate::enrichment::{Flag, Flags};
@@ -17,6 +17,8 @@ use crate::transaction::AccountKind;
 
 /// What a person writes to say that a row is no transfer.
 const NO_TRANSFER: &str = "none";
+/// What a person says is right; nothing is ever told as wholly sure.
+const CERTAIN_PERCENT: u8 = 99;
 /// Sources of categories that series leave alone.
 const PEOPLE: [&str; 2] = ["person", "integration_rule"];
 
@@ -168,6 +170,7 @@ fn tie(
     refunded: Option<Named>,
     by_card: bool,
 ) {
+    apart(enrichment, record);
     let mut flags = flags(enrichment);
     let open = !PEOPLE.contains(&enrichment.category.source.as_str());
     let pair = ties.transfer.as_ref().filter(|half| half.other.is_some());
@@ -191,9 +194,11 @@ fn tie(
             named.decide(&mut enrichment.category, "refund", &reason, back.confidence);
         }
     }
+    let is_out = record.direction == model::Direction::Out;
     let set = [
         (ties.transfer.is_some(), Flag::Transfer),
-        (ties.refund.is_some(), Flag::Refund),
+        (ties.refund.is_some() && !is_out, Flag::Refund),
+        (ties.refund.is_some() && is_out, Flag::Returned),
         (ties.duplicate.is_some(), Flag::PossibleDuplicate),
         (ties.recurring.is_some(), Flag::Recurring),
     ];
@@ -201,4 +206,23 @@ fn tie(
     enrichment.flags = flags.names().map(str::to_owned).collect();
     (enrichment.transfer, enrichment.refund) = (ties.transfer, ties.refund);
     (enrichment.duplicate, enrichment.recurring) = (ties.duplicate, ties.recurring);
+}
+
+/// What a person said is no transfer is about something else.
+fn apart(enrichment: &mut Enrichment, record: &Transaction) {
+    let decided = record.annotation.as_ref().and_then(|it| it.transfer_with.as_deref());
+    let leaf = enrichment.category.leaf.as_deref().and_then(Leaf::named);
+    let by_people = PEOPLE.contains(&enrichment.category.source.as_str());
+    if decided != Some(NO_TRANSFER) || by_people {
+        return;
+    }
+    enrichment.flags.retain(|flag| flag != "transfer");
+    let other = match record.direction {
+        model::Direction::In => "transfer_in_other_transfer_in",
+        model::Direction::Out => "transfer_out_other_transfer_out",
+    };
+    if let Some(named) = Named::parse(other).filter(|_| leaf.is_some_and(is_own)) {
+        let reason = "a person said it is no own transfer";
+        named.decide(&mut enrichment.category, "person", reason, Confidence(CERTAIN_PERCENT));
+    }
 }

@@ -38,7 +38,8 @@ pub use judge::Judge;
 pub use memory::{Memory, Named, like};
 pub use recorded::{country, introduce, judge_record, recorded, tables, tables_version};
 pub use series::{
-    Entry, Holding, Pairing, Posting, Reading, Series, Ties, balance_history, series,
+    Entry, Holding, PAIRED_BY_PERSON, Pairing, Posting, Reading, Series, Ties, balance_history,
+    series,
 };
 pub use sheet::{
     BadRow, CONFIDENCE, END_USER, FLAGS, INPUT, MissingColumns, OUTPUT, REQUIRED, Sheet,

@@ -9,10 +9,16 @@ use model::{
 
 use crate::category::{Leaf, Primary};
 use crate::names::key_of;
+use crate::series::is_own;
 use crate::sheet::hundredths;
 
 /// What a person says is right; nothing is ever told as wholly sure.
 const CERTAIN: Confidence = Confidence(99);
+/// Flags that say how a line was paid, whatever it is about.
+const OF_THE_LINE: [&str; 6] = ["wire", "check", "cash", "refund", "returned", "chargeback"];
+/// Flags that a primary category brings along.
+const IMPLIED: [(&str, &str); 3] =
+    [("INCOME", "income"), ("BANK_FEES", "fee"), ("LOAN_PAYMENTS", "loan")];
 /// So many words make lines alike.
 const WORDS_ALIKE: usize = 6;
 /// Stands in a reason before what was judged.
@@ -66,6 +72,18 @@ impl Named {
     }
 }
 
+impl Named {
+    /// Takes away the flags that an overruled category brought along, and sets those of this one.
+    fn reflag(self, flags: &mut Vec<String>) {
+        flags.retain(|flag| OF_THE_LINE.contains(&flag.as_str()));
+        let implied = self.leaf.filter(|leaf| is_own(*leaf)).map(|_| "transfer").or_else(|| {
+            let primary = IMPLIED.iter().find(|(primary, _)| *primary == self.primary.name());
+            primary.map(|(_, flag)| *flag)
+        });
+        flags.extend(implied.map(str::to_owned));
+    }
+}
+
 /// The rules of an integration, ready to be asked. The newest come first.
 #[derive(Debug, Default)]
 pub struct Memory {
@@ -109,14 +127,16 @@ impl Memory {
         let annotation = record.annotation.as_ref();
         let own = annotation.and_then(|it| Named::parse(it.category.as_deref()?));
         let own_merchant = annotation.and_then(|it| it.merchant.clone());
+        let judged_key = judged_key(enrichment).map(str::to_owned);
         if own.is_none() || own_merchant.is_none() {
             self.rule(record, line, enrichment, own.is_none(), own_merchant.is_none());
         }
         if let Some(named) = own {
             named.decide(&mut enrichment.category, "person", A_PERSON, CERTAIN);
+            named.reflag(&mut enrichment.flags);
         }
         if let Some(name) = own_merchant {
-            enrichment.merchant = Some(merchant(name, A_PERSON.to_owned()));
+            enrichment.merchant = Some(merchant(name, judged_key, A_PERSON.to_owned()));
         }
     }
 
@@ -133,7 +153,7 @@ impl Memory {
             return;
         }
         // Rules are asked of what was judged, not of what an earlier rule made of it.
-        let key = enrichment.merchant.as_ref().map(|merchant| merchant.key.clone());
+        let key = judged_key(enrichment).map(str::to_owned);
         line.read(record.original_description.as_ref().unwrap_or(&record.name));
         for rule in &self.rules {
             if !rule.fits(record, line.text(), key.as_deref()) {
@@ -143,11 +163,12 @@ impl Memory {
             let named = rule.rule.then.category.as_deref().and_then(Named::parse);
             if let Some(named) = named.filter(|_| std::mem::take(&mut category)) {
                 named.decide(&mut enrichment.category, "integration_rule", &reason, CERTAIN);
+                named.reflag(&mut enrichment.flags);
             }
             if let Some(text) =
                 rule.rule.then.merchant.clone().filter(|_| std::mem::take(&mut name))
             {
-                enrichment.merchant = Some(merchant(text, reason));
+                enrichment.merchant = Some(merchant(text, key.clone(), reason));
             }
         }
     }
@@ -157,9 +178,9 @@ impl Memory {
 /// the same direction.
 pub fn like(record: &Transaction) -> Option<RuleCondition> {
     let direction = Some(record.direction);
-    let merchant = record.enrichment.as_ref().and_then(|it| it.merchant.as_ref());
-    if let Some(merchant) = merchant {
-        let merchant_key = Some(merchant.key.clone());
+    if let Some(key) = record.enrichment.as_ref().and_then(judged_key).filter(|key| !key.is_empty())
+    {
+        let merchant_key = Some(key.to_owned());
         return Some(RuleCondition { merchant_key, direction, ..RuleCondition::default() });
     }
     let mut line = Line::default();
@@ -175,8 +196,15 @@ fn text_without_numbers(text: &str) -> String {
     words.take(WORDS_ALIKE).collect::<Vec<_>>().join(" ")
 }
 
-fn merchant(name: String, reason: String) -> Merchant {
-    Merchant { key: key_of(&name), name, website: None, confidence: CERTAIN, reason }
+fn merchant(name: String, judged_key: Option<String>, reason: String) -> Merchant {
+    let (key, judged_key) = (key_of(&name), Some(judged_key.unwrap_or_default()));
+    Merchant { key, judged_key, name, website: None, confidence: CERTAIN, reason }
+}
+
+/// The key that the bank's text has, whatever people call the merchant.
+fn judged_key(enrichment: &Enrichment) -> Option<&str> {
+    let merchant = enrichment.merchant.as_ref()?;
+    Some(merchant.judged_key.as_ref().unwrap_or(&merchant.key))
 }
 
 impl Rule {

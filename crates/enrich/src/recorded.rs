@@ -117,6 +117,7 @@ fn merchant_of(merchant: &Merchant, description: &str) -> model::Merchant {
         name: merchant.name.to_string(),
         website: merchant.website.as_deref().map(str::to_owned),
         key: merchant.key.to_string(),
+        judged_key: None,
         confidence: Confidence(merchant.confidence.0),
         reason: merchant.reason(description).to_string(),
     }

@@ -1,6 +1,6 @@
 //! Rows of text cells of one end user, judged together: what files have with `--series`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 
 use jiff::civil::Date;
@@ -38,9 +38,14 @@ pub fn judge_series(tables: &Tables, input: &Sheet) -> Result<(Sheet, EndUserSer
     let mut judge = Judge::new(tables);
     let mut accounts: BTreeMap<String, Account> = BTreeMap::new();
     let (mut records, mut judged) = (Vec::new(), Vec::new());
+    let mut ids: HashSet<&str> = HashSet::new();
     for row in 0..input.rows() {
         let cells = input.row::<{ INPUT.len() }>(row);
         let record = record(&cells)?;
+        if !ids.insert(cells[0]) {
+            let trouble = "the id is there twice; series name rows by it".to_owned();
+            return Err(BadRow { id: record.id, trouble });
+        }
         accounts.entry(record.account_id.clone()).or_insert_with(|| account(&record, &cells));
         let [_, _, description, _, currency, given, _, account_type, holder, ..] = cells;
         let [.., merchant_name, plaid_primary, plaid_detailed, plaid_confidence, mcc, _] = cells;
@@ -75,6 +80,10 @@ fn record(cells: &[&str; INPUT.len()]) -> Result<model::Transaction, BadRow> {
     if let Some(trouble) = too_long(description) {
         return Err(bad(trouble));
     }
+    if id.is_empty() || account.is_empty() {
+        return Err(bad("id or account_id is empty; series need both".to_owned()));
+    }
+    let currency = currency.to_uppercase();
     let size = hundredths(amount).ok_or_else(|| {
         bad(format!("amount is {amount:?}; write a decimal such as 12.50, positive for money out"))
     })?;
@@ -83,8 +92,8 @@ fn record(cells: &[&str; INPUT.len()]) -> Result<model::Transaction, BadRow> {
         .unwrap_or(date)
         .parse()
         .map_err(|_| bad(format!("date is {date:?}; series need one such as 2026-03-31")))?;
-    let exact = Currency::is_iso(currency)
-        .then(|| Money::parse(amount.trim().trim_start_matches('+'), Currency::iso(currency)).ok())
+    let exact = Currency::is_iso(&currency)
+        .then(|| Money::parse(amount.trim().trim_start_matches('+'), Currency::iso(&currency)).ok())
         .flatten();
     let in_hundredths = || {
         format!("{}{}.{:02}", if size < 0 { "-" } else { "" }, size.abs() / 100, size.abs() % 100)
@@ -100,7 +109,7 @@ fn record(cells: &[&str; INPUT.len()]) -> Result<model::Transaction, BadRow> {
         amount: exact.map_or_else(in_hundredths, |(money, _)| money.to_string()),
         amount_exact: None,
         direction: if size < 0 { Direction::In } else { Direction::Out },
-        currency: currency.to_owned(),
+        currency,
         pending: false,
         pending_transaction_id: None,
         name: description.to_owned(),

@@ -104,6 +104,9 @@ pub struct Merchant {
     pub website: Option<String>,
     /// The same for every line that names this merchant alike; for known merchants, for all lines.
     pub key: String,
+    /// The key that it would have if nobody had named it, empty if none: rules ask for this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judged_key: Option<String>,
     /// How sure.
     #[schema(value_type = f64, minimum = 0, maximum = 0.99)]
     pub confidence: Confidence,

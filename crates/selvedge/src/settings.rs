@@ -33,7 +33,19 @@ pub(crate) struct DataSettings {
 }
 
 impl DataSettings {
-    /// Opens the store. `exclusive` for the one process that serves.
+    /// Opens a database that is there; a mistyped folder is no new installation.
+    pub(crate) async fn open_existing(&self, ambient: Ambient) -> anyhow::Result<Store> {
+        let path = match &self.database_url {
+            Some(url) => Database::parse(url, false)?.path,
+            None => self.data_dir.join("selvedge.db"),
+        };
+        if !path.exists() {
+            bail!("there is no database {}; name its folder with --data-dir", path.display());
+        }
+        self.open(false, ambient).await
+    }
+
+    /// Opens the store, and makes what is missing. `exclusive` for the one process that serves.
     pub(crate) async fn open(&self, exclusive: bool, ambient: Ambient) -> anyhow::Result<Store> {
         let mut folder = fs::DirBuilder::new();
         folder

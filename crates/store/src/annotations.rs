@@ -17,22 +17,23 @@ declare! {
     WRITE = "UPDATE transactions SET version = $2, updated_at = $3, body = $4 WHERE id = $1";
 }
 
+/// What a person's word makes of a transaction: the note, and what it means where the note alone decides
+/// that.
+pub type Word = (Annotation, Option<Enrichment>);
+
 impl Store {
-    /// Sets what is noted about a transaction, by our id, and with it what it means where the note alone
-    /// decides that. Nothing if there is no such transaction.
+    /// Changes what is noted about a transaction, by our id, as it is at the moment of writing, so that
+    /// two who write at once both stand. Nothing if there is no such transaction.
     pub async fn annotate(
         &self,
         id: &str,
-        annotation: Annotation,
-        enrichment: Option<Enrichment>,
+        word: impl FnOnce(&Transaction) -> Word + Send + 'static,
     ) -> Result<Option<Transaction>, Error> {
         let (id, ambient) = (id.to_owned(), self.ambient.clone());
         let annotated = self
             .db
             .write(move |connection| {
-                Box::pin(async move {
-                    annotate(connection, &id, annotation, enrichment, ambient.now()).await
-                })
+                Box::pin(async move { annotate(connection, &id, word, ambient.now()).await })
             })
             .await?;
         self.news.announce_work();
@@ -40,12 +41,11 @@ impl Store {
     }
 }
 
-/// Sets what is noted about a transaction within a larger write.
-pub(crate) async fn annotate(
+/// Changes what is noted about a transaction within a larger write.
+async fn annotate(
     connection: &mut Connected,
     id: &str,
-    annotation: Annotation,
-    enrichment: Option<Enrichment>,
+    word: impl FnOnce(&Transaction) -> Word,
     now: jiff::Timestamp,
 ) -> Result<Option<Transaction>, Error> {
     let find = sqlx::query(FIND).bind(id.to_owned());
@@ -57,6 +57,7 @@ pub(crate) async fn annotate(
     }
     let mut record: Transaction =
         serde_json::from_str(&before).map_err(|_| Error::corrupt("a transaction"))?;
+    let (annotation, enrichment) = word(&record);
     record.annotation = (!annotation.is_empty()).then_some(annotation);
     record.enrichment = enrichment.or(record.enrichment);
     let body = json(&record)?;

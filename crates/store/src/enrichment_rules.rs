@@ -21,7 +21,6 @@ declare! {
     OF_END_USER =
         "SELECT r.body FROM enrichment_rules r JOIN end_users e \
             ON e.integration_id = r.integration_id WHERE e.id = $1 ORDER BY r.id";
-    COUNT = "SELECT COUNT(*) FROM enrichment_rules WHERE integration_id = $1";
     DELETE = "DELETE FROM enrichment_rules WHERE id = $1 AND integration_id = $2";
 }
 
@@ -78,12 +77,6 @@ impl Store {
     pub async fn rules_of_end_user(&self, end_user: &str) -> Result<Vec<EnrichmentRule>, Error> {
         let list = sqlx::query(OF_END_USER).bind(end_user.to_owned());
         list.fetch_all(self.db.readers()).await?.iter().map(read).collect()
-    }
-
-    /// How many rules an integration has.
-    pub async fn count_rules(&self, integration: &IntegrationId) -> Result<i64, Error> {
-        let count = sqlx::query(COUNT).bind(integration.to_string());
-        Ok(count.fetch_one(self.db.readers()).await?.try_get(0)?)
     }
 
     /// Takes a rule away; what it decided is judged again. False if there is none.

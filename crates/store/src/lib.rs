@@ -44,6 +44,7 @@ use std::sync::Arc;
 
 use model::Ambient;
 
+pub use annotations::Word;
 pub use api_keys::{ApiKey, Scope};
 pub use balance_readings::BalanceReading;
 pub use changes::{ChangeFilter, ChangeWatch};

@@ -286,7 +286,8 @@ impl Run<'_> {
             note: Some(format!("note {}", self.chance.below(1_000))),
             ..Annotation::default()
         };
-        self.store().annotate(&row.id, note.clone()).await.map_err(said)?;
+        let word = note.clone();
+        self.store().annotate(&row.id, move |_| (word, None)).await.map_err(said)?;
         self.tell(format!("note on event {}", known.event));
         self.notes.insert(known.event, (row.id.clone(), note));
         Ok(())

@@ -254,7 +254,9 @@ impl<'t> Judge<'t> {
     ) -> Option<Merchant> {
         let plaids = Some(transaction.website).filter(|website| !website.is_empty());
         let plaids = plaids.map(|website| Cow::Owned(website.to_owned()));
-        if let Some(known) = known {
+        // Who brings a check or cash to a bank is no merchant, though "mobile" be a name.
+        let deposited = category.leaf.is_some_and(|leaf| leaf.plaid() == "TRANSFER_IN_DEPOSIT");
+        if let Some(known) = known.filter(|_| !deposited) {
             return Some(Merchant {
                 name: Cow::Borrowed(known.name.name),
                 website: known.name.website.map(Cow::Borrowed).or(plaids),

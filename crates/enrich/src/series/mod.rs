@@ -21,6 +21,8 @@ use model::{Confidence, EndUserSeries, Membership, Tie, Transfer};
 
 pub(crate) use transfers::is_own;
 
+pub use transfers::PAIRED_BY_PERSON;
+
 pub use balances::{Posting, Reading, balance_history};
 
 use crate::category::Leaf;

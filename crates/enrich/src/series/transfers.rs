@@ -22,6 +22,8 @@ const PERCENTS: [(i32, u8); 3] = [(105, 99), (85, 97), (LEAST_SCORE, 90)];
 const UNCONNECTED: u8 = 85;
 /// What a person said.
 const CERTAIN: u8 = 99;
+/// The reason of a pair that a person made.
+pub const PAIRED_BY_PERSON: &str = "a person paired them";
 
 /// Plaid's categories that say a row is half of an own transfer.
 const OWN: [&str; 5] = [
@@ -116,7 +118,7 @@ fn decided(rows: &mut Rows<'_>) {
     for (at, other) in pairs {
         if !is_taken(&rows.all[at]) && !is_taken(&rows.all[other]) {
             let halves = if rows.all[at].is_out() { (at, other) } else { (other, at) };
-            pair(rows, halves, CERTAIN, "a person paired them");
+            pair(rows, halves, CERTAIN, PAIRED_BY_PERSON);
         }
     }
 }

@@ -34,7 +34,7 @@ const PAGE: i64 = 500;
 
 impl Reprocess {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
-        let store = self.data.open(false, surroundings::ambient()).await?;
+        let store = self.data.open_existing(surroundings::ambient()).await?;
         if !self.dry_run {
             store.want_processing(None).await?;
             println!("{}", json!({ "reprocess": "asked for" }));

@@ -26,7 +26,7 @@ pub(crate) struct Resync {
 
 impl Resync {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
-        let store = self.data.open(false, surroundings::ambient()).await?;
+        let store = self.data.open_existing(surroundings::ambient()).await?;
         let Some(item) = store.item(&self.item).await? else {
             bail!("there is no item {}", self.item);
         };

@@ -97,7 +97,8 @@ async fn annotate(folder: &tempfile::TempDir, notes: &mut BTreeMap<String, Annot
     for row in store.transactions(&filter, None, i64::MAX).await.unwrap().iter().step_by(10) {
         let note =
             Annotation { note: Some(format!("note on {}", row.id)), ..Annotation::default() };
-        store.annotate(&row.id, note.clone()).await.unwrap();
+        let word = note.clone();
+        store.annotate(&row.id, move |_| (word, None)).await.unwrap();
         notes.insert(row.id.clone(), note);
     }
 }

@@ -149,6 +149,7 @@ async fn a_correction_is_everywhere_at_once_and_can_be_taken_back() {
     let began = Instant::now();
     let answer = correct_to_a_concert(&world, &rows[0]).await;
     assert!(is_a_concert(&answer), "{answer}");
+    assert_eq!(answer["enrichment"]["merchant"]["judged_key"], "starbucks");
     let feed = format!("/v1/changes?after={head}&limit=100");
     world
         .until("the feed", async || {
@@ -158,6 +159,12 @@ async fn a_correction_is_everywhere_at_once_and_can_be_taken_back() {
         .await;
     let took = began.elapsed().as_millis();
     assert!(took < AT_ONCE_MILLIS, "{took} ms");
+
+    // Two who write at once both stand.
+    let (note, tags) = (json!({ "note": "late" }), json!({ "tags": ["a"] }));
+    tokio::join!(correct(&world, &rows[1], note), correct(&world, &rows[1], tags));
+    let both = get(&world, &path_of(&rows[1])).await["annotation"].clone();
+    assert_eq!(both, json!({ "note": "late", "tags": ["a"] }));
 
     // Neither new rows nor a full walk take anything of it away.
     world.bank.advance(5).await;
@@ -235,6 +242,17 @@ async fn a_rule_is_tried_before_it_holds_for_what_is_here_and_what_comes() {
     assert_eq!(world.call("DELETE", &format!("{rules}/{made}"), None).await.0, 404);
     processed(&world).await;
     assert!(!starbucks(&transactions(&world, "bob").await).iter().any(holds));
+
+    // A rule from a row that has another name by now is still about those it is like; said twice, it is
+    // one rule.
+    for _ in 0..2 {
+        let body = json!({ "category": "TRAVEL_FLIGHTS", "for_all_like_it": true });
+        correct(&world, &rows[0], body).await;
+    }
+    let all = get(&world, &rules).await["data"].as_array().unwrap().clone();
+    let keys: Vec<&Value> = all.iter().map(|rule| &rule["when"]["merchant_key"]).collect();
+    assert_eq!(keys, ["starbucks"]);
+    processed(&world).await;
     world.assert_sound().await;
     world.stop().await;
 }
@@ -252,11 +270,22 @@ async fn pairs_and_parts_are_a_persons_to_say() {
     processed(&world).await;
     let other = get(&world, &format!("/v1/transactions/{other}")).await;
     assert!(other["enrichment"]["transfer"]["other"].is_null(), "{other}");
+    let apart = get(&world, &path_of(half)).await["enrichment"].clone();
+    assert_eq!(apart["category"]["source"], "person");
+    assert!(!apart["flags"].to_string().contains("transfer"), "{apart}");
     correct(&world, half, json!({ "transfer_with": other["id"] })).await;
     processed(&world).await;
     let path = format!("/v1/transactions/{}", half["id"].as_str().unwrap());
     let again = get(&world, &path).await;
     assert_eq!(again["enrichment"]["transfer"]["reason"], "a person paired them");
+
+    // What is paired by a person is not paired again behind their back.
+    let third = rows.iter().find(|row| row["amount"] == half["amount"] && row["id"] != half["id"]);
+    let path = path_of(third.unwrap());
+    let body = json!({ "transfer_with": other["id"] });
+    let (status, refused) = world.call("PATCH", &path, Some(body)).await;
+    assert_eq!(status, 422, "{refused}");
+    assert!(refused["errors"][0]["detail"].as_str().unwrap().contains("take that back first"));
 
     let bought = rows.iter().find(|row| row["amount"] == "79.99").unwrap();
     let path = format!("/v1/transactions/{}", bought["id"].as_str().unwrap());

@@ -7,7 +7,7 @@ use sqlx::Row;
 use testkit::open_store;
 
 /// Statements that go through a whole table, and why they may.
-const MAY_SCAN: [(&str, &str, &str); 19] = [
+const MAY_SCAN: [(&str, &str, &str); 20] = [
     ("api_keys", "LIST", "keys are few"),
     ("connections", "LIST", "connections are few"),
     ("enrichments", "WANT_ALL", "when a rule comes or goes, or a person asks for all"),
@@ -25,6 +25,7 @@ const MAY_SCAN: [(&str, &str, &str); 19] = [
     ("suggestions", "MOOT", "when a person accepts a pair"),
     ("webhook_events", "KEYS", "once at the start"),
     ("work", "CLEAR_LEASES", "once at the start"),
+    ("integrations", "DELETE_VISITS", "when an integration is deleted"),
     ("integrations", "DELETE_WORK", "when an integration is deleted"),
     ("items", "FIND_END_USER", "by either of two ids, when a caller names one"),
 ];

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
-use enrich::{Memory, Named, like};
+use enrich::{Memory, Named, PAIRED_BY_PERSON, like};
 use model::{Annotation, Currency, Enrichment, Money, RuleDecision, Split, Transaction};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -101,30 +101,37 @@ pub(crate) async fn correct(
     if !faults.is_empty() {
         return Err(Problem::fields(faults));
     }
-    let annotation = changed(known.annotation.clone().unwrap_or_default(), body);
     if let Some(rule) = rule {
         let item = web.item(&known.item_id).await?;
         make(web, &item.integration_id, rule).await?;
     }
-    let enrichment = at_once(&known, &annotation);
-    let is_decided = enrichment.is_some();
-    let annotated = web.store.annotate(id, annotation, enrichment).await?.ok_or_else(missing)?;
-    if is_decided {
+    let takes_back = takes_back(&known, &body);
+    let word = move |row: &Transaction| {
+        let annotation = changed(row.annotation.clone().unwrap_or_default(), body);
+        let enrichment = (!takes_back).then(|| at_once(row, &annotation)).flatten();
+        (annotation, enrichment)
+    };
+    let annotated = web.store.annotate(id, word).await?.ok_or_else(missing)?;
+    if !takes_back {
         return Ok(annotated);
     }
     processed(web, &known.item_id).await?;
     web.store.transaction(id).await?.ok_or_else(missing)
 }
 
-/// What a transaction means now, where what a person says is all that counts.
-fn at_once(known: &Transaction, annotation: &Annotation) -> Option<Enrichment> {
+/// Whether a word is taken back, or rows are paired or parted: only processing knows what comes of it.
+fn takes_back(known: &Transaction, body: &AnnotationIn) -> bool {
     let before = known.annotation.clone().unwrap_or_default();
-    let (category, merchant) = (&annotation.category, &annotation.merchant);
-    let taken_back = (before.category.is_some() && category.is_none())
-        || (before.merchant.is_some() && merchant.is_none())
-        || before.transfer_with != annotation.transfer_with;
-    let mut enrichment = known.enrichment.clone().filter(|_| !taken_back)?;
-    let said = Transaction { annotation: Some(annotation.clone()), ..known.clone() };
+    let removes = |given: &Option<Option<String>>| *given == Some(None);
+    (before.category.is_some() && removes(&body.category))
+        || (before.merchant.is_some() && removes(&body.merchant))
+        || body.transfer_with.as_ref().is_some_and(|given| *given != before.transfer_with)
+}
+
+/// What a transaction means now, where what a person says is all that counts.
+fn at_once(row: &Transaction, annotation: &Annotation) -> Option<Enrichment> {
+    let mut enrichment = row.enrichment.clone()?;
+    let said = Transaction { annotation: Some(annotation.clone()), ..row.clone() };
     Memory::default().remember(&said, &mut enrichment);
     Some(enrichment)
 }
@@ -193,6 +200,10 @@ fn faults(body: &AnnotationIn) -> Vec<FieldFault> {
             faults.push(FieldFault::new(pointer, format!("must have 1 to {most} characters")));
         }
     }
+    if given(&body.merchant).is_some_and(|name| !name.chars().any(char::is_alphanumeric)) {
+        let detail = "must have a letter or a digit; null takes a correction back";
+        faults.push(FieldFault::new("/merchant", detail.to_owned()));
+    }
     let tags = body.tags.iter().flatten();
     if tags.clone().count() > TAGS || tags.clone().any(|tag| !fits(tag, TAG_CHARS)) {
         let detail = format!("must be at most {TAGS} tags of 1 to {TAG_CHARS} characters");
@@ -235,13 +246,34 @@ async fn fault_of_pair(
     other: Option<&str>,
 ) -> Result<Option<FieldFault>, Problem> {
     let Some(other) = other.filter(|other| *other != NO_TRANSFER) else { return Ok(None) };
+    let fault = |detail: String| Ok(Some(FieldFault::new("/transfer_with", detail)));
     let found = web.store.transaction(other).await?.filter(|row| !row.removed);
-    let fits = found.is_some_and(|row| {
-        row.end_user_id == known.end_user_id
-            && row.direction != known.direction
-            && row.account_id != known.account_id
-    });
-    let detail = "must be `none`, or our id of a transaction of the same end user in another account \
-                  and the other direction";
-    Ok((!fits).then(|| FieldFault::new("/transfer_with", detail.to_owned())))
+    let Some(row) = found else {
+        return fault("must be `none`, or our id of a transaction".to_owned());
+    };
+    let whose =
+        async |row: &Transaction| Ok::<_, Problem>(web.item(&row.item_id).await?.end_user_key);
+    let opposite = row.amount.strip_prefix('-') == Some(&known.amount)
+        || known.amount.strip_prefix('-') == Some(&row.amount);
+    let fits = whose(&row).await? == whose(known).await?
+        && row.account_id != known.account_id
+        && row.currency == known.currency
+        && opposite
+        && !(row.pending || known.pending);
+    if !fits {
+        return fault(
+            "must be the same amount the other way, posted, in another account of the same end user"
+                .to_owned(),
+        );
+    }
+    let said = row.annotation.as_ref().and_then(|it| it.transfer_with.as_deref());
+    let by_person = row.enrichment.as_ref().and_then(|it| it.transfer.as_ref());
+    let by_person = by_person.filter(|it| it.reason == PAIRED_BY_PERSON);
+    let taken = said.or_else(|| by_person.and_then(|it| it.other.as_deref()));
+    match taken.filter(|taken| *taken != known.id) {
+        Some(taken) => fault(format!(
+            "is said to be paired with {taken} (`none`: with no row); take that back first"
+        )),
+        None => Ok(None),
+    }
 }

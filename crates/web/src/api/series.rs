@@ -16,7 +16,7 @@ use store::TransactionFilter;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::problem::{Problem, ProblemDocument};
-use crate::request::{Caller, Query};
+use crate::request::{Caller, Query, parameter};
 use crate::state::Web;
 
 /// What an end user's transactions say together. Plaid's terms keep Transactions data out of decisions
@@ -94,6 +94,9 @@ pub(crate) async fn balances(
     Path(id): Path<String>,
     Query(query): Query<HistoryQuery>,
 ) -> Result<axum::Json<HistoryView>, Problem> {
+    if query.from.zip(query.to).is_some_and(|(from, to)| from > to) {
+        return Err(parameter("from", "must not be later than `to`."));
+    }
     let end_user = web.end_user(&id).await?;
     let mut data = histories(&web, &end_user, query.account_id.as_deref()).await?;
     for history in &mut data {

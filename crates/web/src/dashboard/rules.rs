@@ -12,13 +12,11 @@ use store::Integration;
 use super::render::{Faults, Frame, page, page_with};
 use super::session::{NoFields, Operator, Signed};
 use super::words::{Age, grouped};
-use crate::api::enrichment_rules::{RuleIn, Trial, make, try_rule};
+use crate::api::enrichment_rules::{MOST_RULES, RuleIn, Trial, make, try_rule};
 use crate::problem::Problem;
 use crate::state::Web;
 
 const SECTION: &str = "integrations";
-/// Rules on the page: as many as an integration may have.
-const ALL: i64 = 1_000;
 
 struct RuleRow {
     id: String,
@@ -102,7 +100,7 @@ async fn rules_page(
     form: RuleForm,
 ) -> Result<RulesPage, Problem> {
     let now = web.ambient().now();
-    let rules = web.store.rules(&integration.id, None, ALL).await?;
+    let rules = web.store.rules(&integration.id, None, MOST_RULES).await?;
     Ok(RulesPage {
         frame: Frame::new(operator, SECTION, format!("Rules of {}", integration.name)),
         id: integration.id.to_string(),
@@ -182,6 +180,10 @@ fn told(trial: Trial) -> (String, Vec<TrialRow>) {
         0 => "It would change nothing that is here.".to_owned(),
         1 => "It would change 1 transaction:".to_owned(),
         count => format!("It would change {count} transactions; the newest of them:"),
+    };
+    let words = match trial.complete {
+        true => words,
+        false => format!("Of the newest {} transactions: {words}", trial.looked_at),
     };
     let rows = trial.transactions.into_iter().map(|row| TrialRow {
         date: row.date.to_string(),

@@ -86,7 +86,9 @@ impl Enrich {
             bail!("--input and --output are the same file; name another output");
         }
         if let Some(series) = &self.series_output
-            && [&self.input, &self.output].into_iter().any(|path| is_same(path, series))
+            && [&self.input, &self.output]
+                .into_iter()
+                .any(|path| path == series || is_same(path, series))
         {
             bail!("--series-output is a file of --input or --output; name another");
         }
@@ -99,8 +101,11 @@ impl Enrich {
         let mut sink = sink(format, &unfinished, columns)?;
         let tables = Tables::new();
         let mut sheet = Sheet::new(INPUT.len());
+        let series = self.series_output.as_deref().map(Unfinished::create).transpose()?;
         let mut together = match self.series {
-            true => Some(Together::new(&tables, self.series_output.as_deref())?),
+            true => {
+                Some(Together::new(&tables, series.as_ref().map(Unfinished::open).transpose()?))
+            }
             false => None,
         };
         let (mut rows, mut judging) = (0, Duration::ZERO);
@@ -123,6 +128,7 @@ impl Enrich {
         if let Some(together) = together {
             together.finish()?;
         }
+        series.map_or(Ok(()), Unfinished::keep)?;
         sink.finish()?;
         unfinished.keep()?;
         eprintln!(

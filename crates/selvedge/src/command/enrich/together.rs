@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::Path;
 
 use anyhow::{Context, bail};
 use enrich::{END_USER, INPUT, Sheet, Tables, judge_series};
@@ -21,17 +20,14 @@ pub(super) struct Together<'t> {
 }
 
 impl<'t> Together<'t> {
-    pub(super) fn new(tables: &'t Tables, series: Option<&Path>) -> anyhow::Result<Self> {
-        let open = |path: &Path| {
-            File::create(path).with_context(|| format!("cannot write {}", path.display()))
-        };
-        Ok(Self {
+    pub(super) fn new(tables: &'t Tables, series: Option<File>) -> Self {
+        Self {
             tables,
             end_user: String::new(),
             rows: Sheet::new(INPUT.len()),
             done: HashSet::new(),
-            series: series.map(open).transpose()?.map(BufWriter::new),
-        })
+            series: series.map(BufWriter::new),
+        }
     }
 
     /// Takes rows, and gives those of the end users that are whole now.
