@@ -157,7 +157,11 @@ pub struct Recurring {
     /// ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<NextDate>,
-    /// A fixed amount that changed with the last transaction.
+    /// Due days of late that had no transaction, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub missed: Vec<Date>,
+    /// A fixed amount that is another now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed: Option<AmountChange>,
     /// Our ids of its transactions, the oldest first.

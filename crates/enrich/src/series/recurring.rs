@@ -216,6 +216,7 @@ fn describe(rows: &Rows<'_>, group: &Group) -> Recurring {
         Some(rhythm) => outlook(rhythm, of.len(), shown_to),
         None => (habit_state(rows, of, shown_to), None),
     };
+    let missed = group.rhythm.iter().flat_map(|rhythm| missed(rhythm, state, shown_to));
     let currency = last.entry.currency;
     let sizes: Vec<i64> =
         of.iter().rev().take(LATEST_AMOUNTS).map(|at| row(*at).entry.amount).collect();
@@ -240,11 +241,12 @@ fn describe(rows: &Rows<'_>, group: &Group) -> Recurring {
         amount: decimal(usual, currency),
         amount_band: band.map(|amount| decimal(amount.copied().unwrap_or_default(), currency)),
         next,
+        missed: missed.map(date_of).collect(),
         changed: changed(rows, of),
         transactions: of.iter().map(|at| row(*at).entry.id.to_owned()).collect(),
         reason: match &group.rhythm {
             Some(rhythm) => {
-                format!("{} of {} due days had a transaction", rhythm.kept, rhythm.slots)
+                format!("{} of the latest {} due days had a transaction", rhythm.kept, rhythm.slots)
             }
             None => format!("{} transactions without a rhythm", of.len()),
         },
@@ -271,6 +273,14 @@ fn outlook(rhythm: &Rhythm, count: usize, shown_to: i32) -> (RecurringState, Opt
     // Banks book nothing on a weekend: what is due on one comes the working day after, or before.
     let to = to.max(working_day(due));
     (state, Some(NextDate { date: date_of(due), from: date_of(from), to: date_of(to) }))
+}
+
+/// Due days without a transaction: between others, and behind the last while more may come.
+fn missed(rhythm: &Rhythm, state: RecurringState, shown_to: i32) -> Vec<i32> {
+    let ahead = (1..).map(|ahead| rhythm.next(ahead));
+    let late = ahead.take_while(|(_, _, to)| *to < shown_to).map(|(due, ..)| due);
+    let late = late.take(if state == RecurringState::Missed { usize::MAX } else { 0 });
+    rhythm.missed.iter().copied().chain(late).collect()
 }
 
 fn habit_state(rows: &Rows<'_>, of: &[usize], shown_to: i32) -> RecurringState {

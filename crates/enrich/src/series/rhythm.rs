@@ -48,6 +48,8 @@ pub(super) struct Rhythm {
     last: i32,
     /// Shares of kept due days and of fitting events, multiplied: how well it holds.
     score: usize,
+    /// Due days between the first and the last event that had none.
+    pub(super) missed: Vec<i32>,
     /// Due days that passed, and those that had an event.
     pub(super) slots: usize,
     pub(super) kept: usize,
@@ -165,11 +167,15 @@ fn fit(days: &[i32], cadence: Cadence, due: Due) -> Option<Rhythm> {
     if !holds {
         return None;
     }
-    let score = (kept.len() * 1_000 / slots) * (kept.len() * 1_000 / days.len())
-        + exact * 1_000 / days.len();
+    // Of due days that hold equally well, those that events come closest to.
+    let off: usize = kept.iter().map(|(_, off)| off.unsigned_abs() as usize).sum();
+    let holds = (kept.len() * 1_000 / slots) * (kept.len() * 1_000 / days.len());
+    let score = (holds + exact * 1_000 / days.len()).saturating_sub(off * 100 / kept.len());
+    let has_event = |slot: &i32| kept.binary_search_by_key(slot, |(slot, _)| *slot).is_ok();
+    let missed = (first..=last).filter(|slot| !has_event(slot)).map(|slot| due.day(slot)).collect();
     let latest = kept.iter().rev().take(12).map(|(_, off)| *off);
     let spread = (latest.clone().min()?, latest.max()?);
-    Some(Rhythm { cadence, due, spread, last, score, slots, kept: kept.len() })
+    Some(Rhythm { cadence, due, spread, last, score, missed, slots, kept: kept.len() })
 }
 
 impl Due {

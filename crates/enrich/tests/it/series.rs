@@ -336,6 +336,13 @@ fn what_does_not_come_is_missed_and_then_over() {
     assert_eq!(state("2026-02-20"), RecurringState::Active);
     assert_eq!(state("2026-03-20"), RecurringState::Missed);
     assert_eq!(state("2026-04-20"), RecurringState::Ended);
+    // A month in between that had none, and the one that is late.
+    let mut gap = rent();
+    for month in ["2026-03-01", "2026-05-01", "2026-06-01"] {
+        gap.lines.push((CHECKING, date(month), 168_500, gap.lines[0].3.clone()));
+    }
+    let gap = gap.and(Book::of(&[(CHECKING, "2026-07-20", 450, "STARBUCKS STORE 12345")]));
+    assert_eq!(gap.recurring()[0].missed, [date("2026-04-01"), date("2026-07-01")]);
 }
 
 #[test]

@@ -36,6 +36,7 @@ struct RecurringRow {
     class: &'static str,
     shape: &'static str,
     changed: Option<String>,
+    missed: Option<String>,
     reason: String,
     last_id: String,
 }
@@ -139,6 +140,7 @@ impl RecurringRow {
         let next = row.next.map_or_else(String::new, |next| {
             format!("{} ({} to {})", next.date, next.from, next.to)
         });
+        let missed = row.missed.last().map(|day| format!("missed on {day}"));
         let changed = row.changed.map(|it| format!("was {} until {}", grouped(&it.from), it.on));
         Self {
             name: row.name,
@@ -151,6 +153,7 @@ impl RecurringRow {
             class,
             shape,
             changed,
+            missed,
             reason: row.reason,
             last_id: row.transactions.last().cloned().unwrap_or_default(),
         }
