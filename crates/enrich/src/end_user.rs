@@ -5,22 +5,18 @@
 use std::collections::HashMap;
 
 use classifier::Line;
-use model::{Account, Confidence, EndUserSeries, Enrichment, Transaction};
+use model::{Account, Annotation, EndUserSeries, Enrichment, Transaction, minor_units};
 
 use crate::category::Leaf;
 use crate::enrichment::{Flag, Flags};
 use crate::judge::Judge;
-use crate::memory::{Memory, Named};
+use crate::memory::{CERTAIN, INTEGRATION_RULE, Memory, Named, PERSON};
 use crate::recorded::{judge_record, tables};
 use crate::series::{Entry, Holding, Pairing, Ties, is_own, series};
 use crate::transaction::AccountKind;
 
-/// What a person writes to say that a row is no transfer.
-const NO_TRANSFER: &str = "none";
-/// What a person says is right; nothing is ever told as wholly sure.
-const CERTAIN_PERCENT: u8 = 99;
 /// Sources of categories that series leave alone.
-const PEOPLE: [&str; 2] = ["person", "integration_rule"];
+const PEOPLE: [&str; 2] = [PERSON, INTEGRATION_RULE];
 
 /// What was made of records.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -134,23 +130,17 @@ fn entry<'a>(record: &'a Transaction, enrichment: &'a Enrichment, account: usize
         id: &record.id,
         account,
         date: record.date,
-        amount: minor(&record.amount),
+        amount: minor_units(&record.amount),
         currency: &record.currency,
         description: record.original_description.as_ref().unwrap_or(&record.name),
         merchant: enrichment.merchant.as_ref().map(|it| (it.key.as_str(), it.name.as_str())),
         leaf: enrichment.category.leaf.as_deref().and_then(Leaf::named),
         flags: flags(enrichment),
         decided: decided.map(|other| match other {
-            NO_TRANSFER => Pairing::Alone,
+            Annotation::NO_TRANSFER => Pairing::Alone,
             other => Pairing::With(other),
         }),
     }
-}
-
-/// An amount of a record in minor units: its text has all the decimals of the currency.
-fn minor(amount: &str) -> i64 {
-    let digits: String = amount.chars().filter(|character| *character != '.').collect();
-    digits.parse().unwrap_or_default()
 }
 
 fn flags(enrichment: &Enrichment) -> Flags {
@@ -158,8 +148,7 @@ fn flags(enrichment: &Enrichment) -> Flags {
 }
 
 fn named(enrichment: &Enrichment) -> Option<Named> {
-    let category = &enrichment.category;
-    Named::parse(category.leaf.as_deref().or(category.primary.as_deref())?)
+    Named::parse(enrichment.category.name()?)
 }
 
 /// Adds to a judgement what ties its row to others.
@@ -213,7 +202,7 @@ fn apart(enrichment: &mut Enrichment, record: &Transaction) {
     let decided = record.annotation.as_ref().and_then(|it| it.transfer_with.as_deref());
     let leaf = enrichment.category.leaf.as_deref().and_then(Leaf::named);
     let by_people = PEOPLE.contains(&enrichment.category.source.as_str());
-    if decided != Some(NO_TRANSFER) || by_people {
+    if decided != Some(Annotation::NO_TRANSFER) || by_people {
         return;
     }
     enrichment.flags.retain(|flag| flag != "transfer");
@@ -223,6 +212,6 @@ fn apart(enrichment: &mut Enrichment, record: &Transaction) {
     };
     if let Some(named) = Named::parse(other).filter(|_| leaf.is_some_and(is_own)) {
         let reason = "a person said it is no own transfer";
-        named.decide(&mut enrichment.category, "person", reason, Confidence(CERTAIN_PERCENT));
+        named.decide(&mut enrichment.category, PERSON, reason, CERTAIN);
     }
 }

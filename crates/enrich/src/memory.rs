@@ -13,7 +13,7 @@ use crate::series::is_own;
 use crate::sheet::hundredths;
 
 /// What a person says is right; nothing is ever told as wholly sure.
-const CERTAIN: Confidence = Confidence(99);
+pub(crate) const CERTAIN: Confidence = Confidence(99);
 /// Flags that say how a line was paid, whatever it is about.
 const OF_THE_LINE: [&str; 6] = ["wire", "check", "cash", "refund", "returned", "chargeback"];
 /// Flags that a primary category brings along.
@@ -24,6 +24,9 @@ const WORDS_ALIKE: usize = 6;
 /// Stands in a reason before what was judged.
 const WITHOUT_IT: &str = "; without it, ";
 const A_PERSON: &str = "a person said so";
+/// Sources of what people decided.
+pub(crate) const PERSON: &str = "person";
+pub(crate) const INTEGRATION_RULE: &str = "integration_rule";
 
 /// A category as people name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,9 +73,7 @@ impl Named {
             runners_up: std::mem::take(&mut category.runners_up),
         };
     }
-}
 
-impl Named {
     /// Takes away the flags that an overruled category brought along, and sets those of this one.
     fn reflag(self, flags: &mut Vec<String>) {
         flags.retain(|flag| OF_THE_LINE.contains(&flag.as_str()));
@@ -132,7 +133,7 @@ impl Memory {
             self.rule(record, line, enrichment, own.is_none(), own_merchant.is_none());
         }
         if let Some(named) = own {
-            named.decide(&mut enrichment.category, "person", A_PERSON, CERTAIN);
+            named.decide(&mut enrichment.category, PERSON, A_PERSON, CERTAIN);
             named.reflag(&mut enrichment.flags);
         }
         if let Some(name) = own_merchant {
@@ -162,7 +163,7 @@ impl Memory {
             let reason = format!("rule {}", rule.rule.id);
             let named = rule.rule.then.category.as_deref().and_then(Named::parse);
             if let Some(named) = named.filter(|_| std::mem::take(&mut category)) {
-                named.decide(&mut enrichment.category, "integration_rule", &reason, CERTAIN);
+                named.decide(&mut enrichment.category, INTEGRATION_RULE, &reason, CERTAIN);
                 named.reflag(&mut enrichment.flags);
             }
             if let Some(text) =

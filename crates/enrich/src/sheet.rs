@@ -108,6 +108,13 @@ impl Sheet {
         self.ends.push(self.text.len());
     }
 
+    /// Adds a cell of so many hundredths.
+    pub fn push_percent(&mut self, percent: u8) {
+        self.push_with(|text| {
+            let _never = write!(text, "{}.{:02}", percent / 100, percent % 100);
+        });
+    }
+
     /// Whole rows.
     pub fn rows(&self) -> usize {
         self.ends.len() / self.columns.max(1)
@@ -183,6 +190,33 @@ fn judge_row(
     row: usize,
     output: &mut Sheet,
 ) -> Result<(), BadRow> {
+    let cells = input.row::<{ INPUT.len() }>(row);
+    let (id, row) = (cells[0], transaction(&cells)?);
+    let enrichment = judge.judge(&row);
+    let category = &enrichment.category;
+    output.push(id);
+    let merchant = enrichment.merchant.as_ref();
+    output.push(merchant.map_or("", |merchant| &merchant.name));
+    output.push(merchant.and_then(|merchant| merchant.website.as_deref()).unwrap_or_default());
+    output.push(category.primary.map_or("", Primary::name));
+    output.push(category.leaf.map_or("", |leaf| leaf.plaid()));
+    output.push_percent(category.confidence.0);
+    output.push(category.leaf.map_or("", |leaf| leaf.lender()));
+    output.push_with(|text| {
+        for (number, flag) in enrichment.flags.names().enumerate() {
+            text.push_str(if number == 0 { "" } else { "|" });
+            text.push_str(flag);
+        }
+    });
+    output.push(category.source.name());
+    output.push_with(|text| {
+        let _never = write!(text, "{}", category.reason(row.description));
+    });
+    Ok(())
+}
+
+/// What a row of `INPUT` says.
+pub(crate) fn transaction<'a>(cells: &[&'a str; INPUT.len()]) -> Result<Transaction<'a>, BadRow> {
     let [
         id,
         amount,
@@ -199,19 +233,17 @@ fn judge_row(
         plaid_confidence,
         mcc,
         _end_user,
-    ] = input.row::<{ INPUT.len() }>(row);
+    ] = *cells;
+    let bad = |trouble| BadRow { id: id.to_owned(), trouble };
     if let Some(trouble) = too_long(description) {
-        return Err(BadRow { id: id.to_owned(), trouble });
+        return Err(bad(trouble));
     }
-    let minor = hundredths(amount).ok_or_else(|| BadRow {
-        id: id.to_owned(),
-        trouble: format!(
-            "amount is {amount:?}; write a decimal such as 12.50, positive for money out"
-        ),
+    let amount = hundredths(amount).ok_or_else(|| {
+        bad(format!("amount is {amount:?}; write a decimal such as 12.50, positive for money out"))
     })?;
-    let enrichment = judge.judge(&Transaction {
+    Ok(Transaction {
         description,
-        amount: minor,
+        amount,
         account: AccountKind::of_plaid(account_type),
         is_business: holder_type.eq_ignore_ascii_case("business"),
         country: country(given_country, currency),
@@ -221,34 +253,11 @@ fn judge_row(
         plaid_confidence,
         mcc,
         ..Transaction::default()
-    });
-    let category = &enrichment.category;
-    output.push(id);
-    let merchant = enrichment.merchant.as_ref();
-    output.push(merchant.map_or("", |merchant| &merchant.name));
-    output.push(merchant.and_then(|merchant| merchant.website.as_deref()).unwrap_or_default());
-    output.push(category.primary.map_or("", Primary::name));
-    output.push(category.leaf.map_or("", |leaf| leaf.plaid()));
-    let percent = category.confidence.0;
-    output.push_with(|text| {
-        let _never = write!(text, "{}.{:02}", percent / 100, percent % 100);
-    });
-    output.push(category.leaf.map_or("", |leaf| leaf.lender()));
-    output.push_with(|text| {
-        for (number, flag) in enrichment.flags.names().enumerate() {
-            text.push_str(if number == 0 { "" } else { "|" });
-            text.push_str(flag);
-        }
-    });
-    output.push(category.source.name());
-    output.push_with(|text| {
-        let _never = write!(text, "{}", category.reason(description));
-    });
-    Ok(())
+    })
 }
 
 /// What is wrong with a description that is the rest of a file.
-pub(crate) fn too_long(description: &str) -> Option<String> {
+fn too_long(description: &str) -> Option<String> {
     (description.len() > MOST_DESCRIPTION_BYTES).then(|| {
         format!(
             "description is longer than {MOST_DESCRIPTION_BYTES} bytes; look for a quote that is not closed"

@@ -1,36 +1,30 @@
 //! Rows of text cells of one end user, judged together: what files have with `--series`.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fmt::Write as _;
 
 use jiff::civil::Date;
 use model::{Account, AccountStatus, Currency, Direction, EndUserSeries, Enrichment, Money};
 
 use crate::end_user::{Processed, together};
 use crate::judge::Judge;
-use crate::recorded::{country, recorded};
-use crate::sheet::{BadRow, INPUT, Sheet, hundredths, too_long};
+use crate::recorded::recorded;
+use crate::sheet::{BadRow, INPUT, OUTPUT, Sheet, transaction};
 use crate::tables::Tables;
-use crate::transaction::{AccountKind, Transaction};
 
-/// Columns of rows that go out with series: those of rows alone, and what ties them to others.
-pub const SERIES_OUTPUT: [&str; 15] = [
-    "id",
-    "merchant_name",
-    "merchant_website",
-    "pfc_primary",
-    "pfc_detailed",
-    "category_confidence",
-    "lender_class",
-    "flags",
-    "source",
-    "reason",
-    "transfer_pair",
-    "transfer_other",
-    "refund_of",
-    "duplicate_of",
-    "recurring_id",
-];
+/// Columns that go out with series behind those of rows alone: what ties a row to others.
+const TIES: [&str; 5] =
+    ["transfer_pair", "transfer_other", "refund_of", "duplicate_of", "recurring_id"];
+
+/// Columns of rows that go out with series.
+pub const SERIES_OUTPUT: [&str; OUTPUT.len() + TIES.len()] = {
+    let mut all = [""; OUTPUT.len() + TIES.len()];
+    let mut at = 0;
+    while at < all.len() {
+        all[at] = if at < OUTPUT.len() { OUTPUT[at] } else { TIES[at - OUTPUT.len()] };
+        at += 1;
+    }
+    all
+};
 
 /// Judges the rows of one end user, a sheet of `INPUT`, into rows of `SERIES_OUTPUT` and what they say
 /// together. Dates are needed.
@@ -47,22 +41,8 @@ pub fn judge_series(tables: &Tables, input: &Sheet) -> Result<(Sheet, EndUserSer
             return Err(BadRow { id: record.id, trouble });
         }
         accounts.entry(record.account_id.clone()).or_insert_with(|| account(&record, &cells));
-        let [_, _, description, _, currency, given, _, account_type, holder, ..] = cells;
-        let [.., merchant_name, plaid_primary, plaid_detailed, plaid_confidence, mcc, _] = cells;
-        let enrichment = judge.judge(&Transaction {
-            description,
-            amount: if record.direction == Direction::In { -1 } else { 1 },
-            account: AccountKind::of_plaid(account_type),
-            is_business: holder.eq_ignore_ascii_case("business"),
-            country: country(given, currency),
-            merchant_name,
-            plaid_primary,
-            plaid_detailed,
-            plaid_confidence,
-            mcc,
-            ..Transaction::default()
-        });
-        judged.push(recorded(&enrichment, description));
+        let row = transaction(&cells)?;
+        judged.push(recorded(&judge.judge(&row), row.description));
         records.push(record);
     }
     let accounts: Vec<Account> = accounts.into_values().collect();
@@ -76,17 +56,12 @@ pub fn judge_series(tables: &Tables, input: &Sheet) -> Result<(Sheet, EndUserSer
 
 fn record(cells: &[&str; INPUT.len()]) -> Result<model::Transaction, BadRow> {
     let [id, amount, description, date, currency, _, account, ..] = *cells;
+    let size = transaction(cells)?.amount;
     let bad = |trouble: String| BadRow { id: id.to_owned(), trouble };
-    if let Some(trouble) = too_long(description) {
-        return Err(bad(trouble));
-    }
     if id.is_empty() || account.is_empty() {
         return Err(bad("id or account_id is empty; series need both".to_owned()));
     }
     let currency = currency.to_uppercase();
-    let size = hundredths(amount).ok_or_else(|| {
-        bad(format!("amount is {amount:?}; write a decimal such as 12.50, positive for money out"))
-    })?;
     let date: Date = date
         .get(..10)
         .unwrap_or(date)
@@ -153,10 +128,7 @@ fn write(id: &str, enrichment: &Enrichment, output: &mut Sheet) {
     output.push(merchant.and_then(|merchant| merchant.website.as_deref()).unwrap_or_default());
     output.push(&text(&category.primary));
     output.push(&text(&category.detailed));
-    let percent = category.confidence.0;
-    output.push_with(|cell| {
-        let _never = write!(cell, "{}.{:02}", percent / 100, percent % 100);
-    });
+    output.push_percent(category.confidence.0);
     output.push(&text(&category.lender));
     output.push(&enrichment.flags.join("|"));
     output.push(&category.source);

@@ -84,6 +84,13 @@ pub struct EnrichedCategory {
     pub runners_up: Vec<RunnerUp>,
 }
 
+impl EnrichedCategory {
+    /// The finest that is said of it: the leaf, else the primary.
+    pub fn name(&self) -> Option<&str> {
+        self.leaf.as_deref().or(self.primary.as_deref())
+    }
+}
+
 /// A category that was less likely.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RunnerUp {

@@ -42,7 +42,7 @@ pub use id::{
 pub use integration::{BaseUrl, Environment, InvalidBaseUrl, InvalidEnvironment};
 pub use item::{EndUser, History, Item};
 pub use item_life::{Ending, ItemEvent, ItemLife, ItemStatus, News, Standing, Trouble};
-pub use money::{Currency, Money, MoneyError, UNOFFICIAL_EXPONENT, plain_decimal};
+pub use money::{Currency, Money, MoneyError, UNOFFICIAL_EXPONENT, minor_units, plain_decimal};
 pub use outbound::{check_outbound_url, is_public};
 pub use raw_record::RawRecord;
 pub use series::{

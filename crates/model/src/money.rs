@@ -34,6 +34,11 @@ impl Currency {
         Self { code: code.to_owned(), exponent: UNOFFICIAL_EXPONENT }
     }
 
+    /// The currency of this code, as records have it.
+    pub fn of_code(code: &str) -> Self {
+        if Self::is_iso(code) { Self::iso(code) } else { Self::unofficial(code) }
+    }
+
     /// The code.
     pub fn code(&self) -> &str {
         &self.code
@@ -94,6 +99,13 @@ impl Money {
     pub fn currency(&self) -> &Currency {
         &self.currency
     }
+}
+
+/// An amount of a record in minor units. Its text was written from them, with all the decimals of the
+/// currency, so reading it back loses nothing.
+pub fn minor_units(amount: &str) -> i64 {
+    let digits: String = amount.chars().filter(|c| *c != '.').collect();
+    digits.parse().unwrap_or_default()
 }
 
 /// A decimal number's text without an exponent and otherwise digit for digit.

@@ -147,6 +147,9 @@ pub struct Split {
 }
 
 impl Annotation {
+    /// Stands in `transfer_with` for no other half: the row is no transfer.
+    pub const NO_TRANSFER: &'static str = "none";
+
     /// Whether nothing is noted.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

@@ -2,13 +2,16 @@
 //! changed. What differs from what is stored is written; a crash costs the work, not the result.
 
 use enrich::{Memory, Processed, process, tables_version};
+use model::EndUserId;
 use store::{Enrichable, Lease, Store};
 
 use crate::step::Failure;
 
 /// Processes the end user of a lease.
 pub(crate) async fn enrich_end_user(store: &Store, lease: &Lease) -> Result<(), Failure> {
-    let Changed { rows, series, .. } = judge_end_user(store, &lease.subject).await?;
+    let unknown = |_| store::Error::Corrupt { what: "the id of an end user" };
+    let end_user: EndUserId = lease.subject.parse().map_err(unknown)?;
+    let Changed { rows, series, .. } = judge_end_user(store, &end_user).await?;
     let written = store.settle_enrichments(lease, rows, &series, tables_version()).await?;
     tracing::debug!(end_user = lease.subject, written, "processed");
     Ok(())
@@ -26,12 +29,9 @@ pub struct Changed {
 }
 
 /// Judges an end user's transactions without writing anything.
-pub async fn judge_end_user(store: &Store, end_user: &str) -> Result<Changed, Failure> {
+pub async fn judge_end_user(store: &Store, end_user: &EndUserId) -> Result<Changed, Failure> {
     let rows = store.enrichable(end_user).await?;
-    let accounts = match end_user.parse() {
-        Ok(id) => store.accounts(&id, None, i64::MAX).await?,
-        Err(_) => Vec::new(),
-    };
+    let accounts = store.accounts(end_user, None, i64::MAX).await?;
     let memory = Memory::new(store.rules_of_end_user(end_user).await?);
     // A large end user takes a while of pure computing: not where others wait.
     let judged = tokio::task::spawn_blocking(move || {

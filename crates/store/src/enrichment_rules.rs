@@ -1,7 +1,9 @@
 //! Rules of an integration's people about what transactions mean. A rule that comes or goes has all end
 //! users of the integration processed again, in the same write.
 
-use model::{EnrichmentRule, EnrichmentRuleId, IntegrationId, RuleCondition, RuleDecision};
+use model::{
+    EndUserId, EnrichmentRule, EnrichmentRuleId, IntegrationId, RuleCondition, RuleDecision,
+};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
@@ -73,9 +75,12 @@ impl Store {
         list.fetch_all(self.db.readers()).await?.iter().map(read).collect()
     }
 
-    /// All rules that hold for an end user, by our id.
-    pub async fn rules_of_end_user(&self, end_user: &str) -> Result<Vec<EnrichmentRule>, Error> {
-        let list = sqlx::query(OF_END_USER).bind(end_user.to_owned());
+    /// All rules that hold for an end user.
+    pub async fn rules_of_end_user(
+        &self,
+        end_user: &EndUserId,
+    ) -> Result<Vec<EnrichmentRule>, Error> {
+        let list = sqlx::query(OF_END_USER).bind(end_user.to_string());
         list.fetch_all(self.db.readers()).await?.iter().map(read).collect()
     }
 

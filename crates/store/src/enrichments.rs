@@ -73,11 +73,11 @@ pub struct StoredSeries {
 
 impl Store {
     /// Every live transaction of an end user, by id.
-    pub async fn enrichable(&self, end_user: &str) -> Result<Vec<Enrichable>, Error> {
+    pub async fn enrichable(&self, end_user: &EndUserId) -> Result<Vec<Enrichable>, Error> {
         let mut all: Vec<Enrichable> = Vec::new();
         loop {
             let after = all.last().map(|row| row.record.id.clone()).unwrap_or_default();
-            let read = sqlx::query(ROWS).bind(end_user.to_owned()).bind(after).bind(ROWS_AT_ONCE);
+            let read = sqlx::query(ROWS).bind(end_user.to_string()).bind(after).bind(ROWS_AT_ONCE);
             let rows = read.fetch_all(self.db.readers()).await?;
             for row in &rows {
                 let body: String = row.try_get("body")?;

@@ -2,7 +2,7 @@
 //! and never joined without a person.
 
 use jiff::{Timestamp, ToSpan};
-use model::{Ambient, ItemKey, SuggestionId, Transaction};
+use model::{Ambient, ItemKey, SuggestionId, Transaction, minor_units};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
@@ -14,7 +14,6 @@ use crate::feed_writer::FeedWriter;
 use crate::integrations::parsed;
 use crate::statement::declare;
 use crate::takeover::take_over;
-use crate::transactions::minor_units;
 use crate::work::{instant, optional_instant};
 
 declare! {

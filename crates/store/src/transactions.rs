@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use model::{
     Ambient, ChangeKind, Currency, EndUserId, IntegrationId, ItemKey, Money, Page, Staged, Stream,
-    Transaction, TransactionKey,
+    Transaction, TransactionKey, minor_units,
 };
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -361,13 +361,6 @@ impl Draft {
             Value::Text(self.raw.clone()),
         ]
     }
-}
-
-/// An amount of a stored record in minor units. Its text was written from them, with all the
-/// decimals of the currency, so reading it back loses nothing.
-pub(crate) fn minor_units(amount: &str) -> i64 {
-    let digits: String = amount.chars().filter(|c| *c != '.').collect();
-    digits.parse().unwrap_or_default()
 }
 
 async fn update(

@@ -17,13 +17,11 @@ mod transfers;
 
 use classifier::Line;
 use jiff::civil::Date;
-use model::{Confidence, EndUserSeries, Membership, Tie, Transfer};
-
-pub(crate) use transfers::is_own;
-
-pub use transfers::PAIRED_BY_PERSON;
+use model::{Confidence, Currency, EndUserSeries, Membership, Money, Tie, Transfer};
 
 pub use balances::{Posting, Reading, balance_history};
+pub use transfers::PAIRED_BY_PERSON;
+pub(crate) use transfers::is_own;
 
 use crate::category::Leaf;
 use crate::enrichment::{Flag, Flags};
@@ -241,8 +239,5 @@ fn tie(of: &str, percent: u8, reason: String) -> Tie {
 
 /// A size of money as a decimal.
 fn decimal(minor: i64, currency: &str) -> String {
-    let iso = model::Currency::is_iso(currency);
-    let currency =
-        if iso { model::Currency::iso(currency) } else { model::Currency::unofficial(currency) };
-    model::Money::from_minor(minor, currency).to_string()
+    Money::from_minor(minor, Currency::of_code(currency)).to_string()
 }

@@ -34,6 +34,10 @@ const PERIODS: [(Cadence, i32); 11] = [
 ];
 /// Pairs of days of the month that pay comes on, where they are not read off the dates.
 const SEMI_MONTHLY: [(i8, i8); 4] = [(1, 15), (15, 31), (5, 20), (10, 25)];
+/// Two days of a month that are further apart than a long weekend and its slack.
+const LEAST_APART: i8 = 10;
+/// How far off events come is read off so many of the latest: a year of months.
+const LATEST_SPREAD: usize = 12;
 /// What a month's due day may move by: to the working day before, or over a long weekend and a day more.
 const MONTHLY_SLACK: (i32, i32) = (-3, 4);
 
@@ -142,7 +146,7 @@ fn commonest_days(days: &[i32]) -> Option<(i8, i8)> {
     }
     counts.sort_unstable_by(|a, b| b.cmp(a));
     let (first, second) = (counts[0].1.min(counts[1].1), counts[0].1.max(counts[1].1));
-    (counts[1].0 > 1 && second - first >= 10).then_some((first, second))
+    (counts[1].0 > 1 && second - first >= LEAST_APART).then_some((first, second))
 }
 
 /// How well days keep to due days; none if not well enough.
@@ -173,7 +177,7 @@ fn fit(days: &[i32], cadence: Cadence, due: Due) -> Option<Rhythm> {
     let score = (holds + exact * 1_000 / days.len()).saturating_sub(off * 100 / kept.len());
     let has_event = |slot: &i32| kept.binary_search_by_key(slot, |(slot, _)| *slot).is_ok();
     let missed = (first..=last).filter(|slot| !has_event(slot)).map(|slot| due.day(slot)).collect();
-    let latest = kept.iter().rev().take(12).map(|(_, off)| *off);
+    let latest = kept.iter().rev().take(LATEST_SPREAD).map(|(_, off)| *off);
     let spread = (latest.clone().min()?, latest.max()?);
     Some(Rhythm { cadence, due, spread, last, score, missed, slots, kept: kept.len() })
 }

@@ -35,20 +35,6 @@ const INCOME: [(&str, &str); 13] = [
     ("income_long_term_disability", "benefits"),
 ];
 
-/// Views of a lender, and the kind of debt each tells of.
-const DEBTS: [(&str, &str); 10] = [
-    ("mortgage", "mortgage"),
-    ("auto", "auto"),
-    ("student", "student"),
-    ("card", "card"),
-    ("installments", "installments"),
-    ("earned_wage", "earned_wage"),
-    ("advance", "advance"),
-    ("loan", "loan"),
-    ("lease", "lease"),
-    ("collection", "collection"),
-];
-
 pub(super) fn income(rows: &Rows<'_>) -> Vec<IncomeSource> {
     let mut sources: BTreeMap<(&str, &str, &str), Vec<usize>> = BTreeMap::new();
     // What went back was not earned.
@@ -150,10 +136,10 @@ pub(super) fn debts(rows: &Rows<'_>) -> Vec<DebtPosition> {
     found.into_iter().map(|(_, position)| position).collect()
 }
 
+/// The kind of a debt is in a lender's view of it.
 fn kind_of_debt(row: &Row<'_>) -> Option<&'static str> {
     let lender = row.entry.leaf?.lender();
-    let kind = lender.strip_prefix("debt_in_").or_else(|| lender.strip_prefix("debt_out_"))?;
-    DEBTS.iter().find(|(name, _)| *name == kind).map(|(_, kind)| *kind)
+    lender.strip_prefix("debt_in_").or_else(|| lender.strip_prefix("debt_out_"))
 }
 
 /// Rows that stand for themselves.

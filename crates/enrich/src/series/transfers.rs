@@ -9,6 +9,7 @@ use model::{Confidence, Transfer};
 use super::{Pairing, Row, Rows};
 use crate::category::Leaf;
 use crate::enrichment::Flag;
+use crate::memory::CERTAIN;
 use crate::transaction::AccountKind;
 
 /// The half that comes in may be booked so many days before the other, and so many after it.
@@ -20,8 +21,6 @@ const LEAST_SCORE: i32 = 65;
 const PERCENTS: [(i32, u8); 3] = [(105, 99), (85, 97), (LEAST_SCORE, 90)];
 /// How often a row that says it is a transfer is one whose other account is not connected.
 const UNCONNECTED: u8 = 85;
-/// What a person said.
-const CERTAIN: u8 = 99;
 /// The reason of a pair that a person made.
 pub const PAIRED_BY_PERSON: &str = "a person paired them";
 
@@ -118,7 +117,7 @@ fn decided(rows: &mut Rows<'_>) {
     for (at, other) in pairs {
         if !is_taken(&rows.all[at]) && !is_taken(&rows.all[other]) {
             let halves = if rows.all[at].is_out() { (at, other) } else { (other, at) };
-            pair(rows, halves, CERTAIN, PAIRED_BY_PERSON);
+            pair(rows, halves, CERTAIN.0, PAIRED_BY_PERSON);
         }
     }
 }

@@ -48,7 +48,7 @@ impl Reprocess {
             let Some(last) = page.last() else { break };
             after = Some(last.id.to_string());
             for end_user in page {
-                let changed = judge_end_user(&store, end_user.id.as_str()).await?;
+                let changed = judge_end_user(&store, &end_user.id).await?;
                 rows += changed.rows.len();
                 for (row, before) in changed.rows.iter().zip(&changed.before) {
                     let way = (meaning(before.as_ref()), meaning(row.record.enrichment.as_ref()));
@@ -77,7 +77,5 @@ impl Reprocess {
 }
 
 fn meaning(enrichment: Option<&Enrichment>) -> String {
-    let category = enrichment.map(|it| &it.category);
-    let named = category.and_then(|it| it.leaf.clone().or_else(|| it.primary.clone()));
-    named.unwrap_or_else(|| "nothing".to_owned())
+    enrichment.and_then(|it| it.category.name()).unwrap_or("nothing").to_owned()
 }

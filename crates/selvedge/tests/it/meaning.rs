@@ -104,7 +104,7 @@ async fn series_are_found_told_and_the_same_however_they_were_come_by() {
     }
     let end_user = world.store.find_end_users("alice").await.unwrap().remove(0).id;
     let stored = world.store.series(&end_user).await.unwrap().unwrap().series;
-    let anew = judge_end_user(&world.store, end_user.as_str()).await.unwrap();
+    let anew = judge_end_user(&world.store, &end_user).await.unwrap();
     assert_eq!(anew.rows.len(), 0, "{:?}", anew.rows.first());
     assert_eq!(anew.series, stored);
     let head = world.store.feed_head().await.unwrap();

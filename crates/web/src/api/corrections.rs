@@ -24,8 +24,6 @@ const SPLITS: usize = 50;
 /// How long an answer waits for processing at most, and how often it looks.
 const PATIENCE: Duration = Duration::from_millis(900);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// What is written in place of another half: the row is no transfer.
-const NO_TRANSFER: &str = "none";
 
 /// What to note about a transaction; null removes, an absent field leaves as it is.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -224,10 +222,7 @@ fn fault_of_splits(known: &Transaction, splits: &[Split]) -> Option<FieldFault> 
     if splits.iter().any(|split| Named::parse(&split.category).is_none()) {
         return fault(format!("each category {NO_CATEGORY}"));
     }
-    let currency = match Currency::is_iso(&known.currency) {
-        true => Currency::iso(&known.currency),
-        false => Currency::unofficial(&known.currency),
-    };
+    let currency = Currency::of_code(&known.currency);
     let minor = |text: &str| match Money::parse(text, currency.clone()) {
         Ok((money, true)) => Some(money.minor()),
         _ => None,
@@ -245,7 +240,9 @@ async fn fault_of_pair(
     known: &Transaction,
     other: Option<&str>,
 ) -> Result<Option<FieldFault>, Problem> {
-    let Some(other) = other.filter(|other| *other != NO_TRANSFER) else { return Ok(None) };
+    let Some(other) = other.filter(|other| *other != Annotation::NO_TRANSFER) else {
+        return Ok(None);
+    };
     let fault = |detail: String| Ok(Some(FieldFault::new("/transfer_with", detail)));
     let found = web.store.transaction(other).await?.filter(|row| !row.removed);
     let Some(row) = found else {

@@ -113,7 +113,7 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, axum::Json(rule)).into_response())
 }
 
-/// Makes a rule that was checked.
+/// Makes a rule, once it is checked.
 pub(crate) async fn make(
     web: &Web,
     integration: &IntegrationId,
@@ -226,15 +226,12 @@ pub(crate) async fn try_rule(
 
 impl Meaning {
     pub(crate) fn of(enrichment: &model::Enrichment) -> Self {
-        let category = &enrichment.category;
         Self {
-            category: category.leaf.clone().or_else(|| category.primary.clone()),
+            category: enrichment.category.name().map(str::to_owned),
             merchant: enrichment.merchant.as_ref().map(|merchant| merchant.name.clone()),
         }
     }
-}
 
-impl Meaning {
     /// In words, for people.
     pub(crate) fn words(&self) -> String {
         let all = [&self.category, &self.merchant];

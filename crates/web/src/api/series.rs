@@ -10,6 +10,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use model::{
     Account, BalanceHistory, Currency, DebtPosition, EndUser, IncomeSource, Money, Recurring,
+    minor_units,
 };
 use serde::{Deserialize, Serialize};
 use store::TransactionFilter;
@@ -142,11 +143,7 @@ async fn history(
     else {
         return Ok(None);
     };
-    let unit = if Currency::is_iso(&currency) {
-        Currency::iso(&currency)
-    } else {
-        Currency::unofficial(&currency)
-    };
+    let unit = Currency::of_code(&currency);
     // The last reading of a day stands; the bank's own time tells the day, where it gives one.
     let mut days: BTreeMap<Date, i64> = BTreeMap::new();
     for reading in &readings {
@@ -164,10 +161,8 @@ async fn history(
         ..TransactionFilter::default()
     };
     let rows = web.store.transactions(&filter, None, i64::MAX).await?;
-    let postings = rows.iter().filter(|row| row.currency == currency).filter_map(|row| {
-        let (money, _) = Money::parse(&row.amount, unit.clone()).ok()?;
-        Some(Posting { date: row.date, amount: money.minor() })
-    });
+    let postings = rows.iter().filter(|row| row.currency == currency);
+    let postings = postings.map(|row| Posting { date: row.date, amount: minor_units(&row.amount) });
     let postings: Vec<Posting> = postings.collect();
     let readings: Vec<Reading> =
         days.into_iter().map(|(date, balance)| Reading { date, balance }).collect();

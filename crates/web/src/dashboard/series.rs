@@ -19,8 +19,6 @@ use crate::problem::Problem;
 use crate::state::Web;
 
 const SECTION: &str = "end-users";
-/// Rows of a table; who looks for more asks the API.
-const SHOWN: usize = 40;
 /// The picture of a balance, in its own units.
 const WIDTH: usize = 960;
 const HEIGHT: usize = 120;
@@ -112,15 +110,15 @@ pub(super) async fn show(
     contracts.sort_by_key(|row| {
         (row.next.as_ref().map_or(jiff::civil::Date::MAX, |it| it.date), row.id.clone())
     });
-    let rows = |rows: Vec<Recurring>| rows.into_iter().take(SHOWN).map(RecurringRow::of).collect();
+    let rows = |rows: Vec<Recurring>| rows.into_iter().map(RecurringRow::of).collect();
     let title = end_user.name.clone().unwrap_or_else(|| end_user.end_user_id.clone());
     Ok(page(&SeriesPage {
         frame: Frame::new(&operator, SECTION, format!("Series of {title}")),
         state: format!("Processed {processed}."),
         contracts: rows(contracts),
         habits: rows(habits),
-        income: series.income.into_iter().take(SHOWN).map(IncomeRow::of).collect(),
-        debts: series.debts.into_iter().take(SHOWN).map(DebtRow::of).collect(),
+        income: series.income.into_iter().map(IncomeRow::of).collect(),
+        debts: series.debts.into_iter().map(DebtRow::of).collect(),
         balances: histories.iter().filter_map(|it| BalanceRow::of(it, &accounts)).collect(),
         end_user: end_user.id.to_string(),
         end_user_id: end_user.end_user_id,
