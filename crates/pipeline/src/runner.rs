@@ -14,11 +14,14 @@ use tokio::task::JoinSet;
 
 use crate::connection::{Means, Open, Watch, run_connection};
 use crate::deliver::Sender;
+use crate::dispatch::{Dispatch, POLL_EVERY, Poll, SWEEP_EVERY, carry};
+use crate::elected::{ELECTED, EventLog, HELD, RENEWED_EVERY, serve_all};
 use crate::enrich_end_user::enrich_end_user;
 use crate::link_session::{self, Visit};
 use crate::retry::soon;
 use crate::sequencer::number_changes;
 use crate::step::{Ended, Failure, Rules, note, step};
+use crate::tidy::tidy;
 
 /// A lease lasts this long and is renewed at a third of it.
 const LEASE: SignedDuration = SignedDuration::from_secs(15);
@@ -27,14 +30,8 @@ const RENEW_EVERY: Duration = Duration::from_secs(5);
 const LOOK_ANYWAY: SignedDuration = SignedDuration::from_secs(30);
 /// Pause after a failure of the database.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
-/// Work under way may take this long to finish when the process is asked to stop.
-const GRACE: Duration = Duration::from_secs(5);
-/// What is forgotten after how long: webhooks far later than their signatures are accepted.
-const WEBHOOKS_KEPT: SignedDuration = SignedDuration::from_hours(24);
-const SYNCS_KEPT: SignedDuration = SignedDuration::from_hours(24 * 30);
-const RUNS_KEPT: SignedDuration = SignedDuration::from_hours(24 * 90);
-const DELIVERIES_KEPT: SignedDuration = SignedDuration::from_hours(24 * 30);
-const TIDY_EVERY: Duration = Duration::from_secs(3_600);
+/// How often a process says that it lives.
+const SIGN_OF_LIFE_EVERY: Duration = Duration::from_secs(5);
 /// How often the counts of calls to Plaid are kept; a crash loses no more than this.
 const KEEP_COUNTS_EVERY: Duration = Duration::from_secs(5);
 /// How often the number of polled Items is looked up.
@@ -66,6 +63,12 @@ pub struct Settings {
     pub watch: Option<Watch>,
     /// How often a run that failed for a reason that may pass is begun in all.
     pub most_tries: u32,
+    /// How long work under way may take to finish when the process is asked to stop.
+    pub drain: Duration,
+    /// What carries wake-ups between processes, if there is more than the database.
+    pub dispatch: Option<Arc<dyn Dispatch>>,
+    /// A log outside the database that the feed is brought to.
+    pub log: Option<Arc<dyn EventLog>>,
 }
 
 /// The running pipeline.
@@ -74,39 +77,80 @@ pub struct Pipeline {
     tasks: JoinSet<()>,
     store: Store,
     meter: Meter,
+    process: String,
+    drain: Duration,
 }
 
 impl Pipeline {
-    /// Starts the workers and the sequencer. In a single process every lease left over is void.
+    /// Starts the workers and what they need: in the one process of a SQLite file the sequencer itself,
+    /// on a shared database a part in the election for it.
     pub async fn start(
         store: Store,
         connector: Connector,
         settings: Settings,
     ) -> Result<Self, store::Error> {
-        store.clear_leases().await?;
-        let (stop, stopped) = watch::channel(false);
-        let mut tasks = JoinSet::new();
+        let mut pipeline = Self::without_workers(store.clone(), &connector, &settings);
+        let stopped = pipeline.stop.subscribe();
         let polled_items = Arc::new(AtomicI64::new(store.polled_items().await?));
-        for (kind, most_attempts, count) in WORKERS {
-            for number in 0..count {
+        let elected = if store.is_shared() { &ELECTED[..] } else { &[] };
+        for (kind, subject) in elected {
+            store.poke(*kind, subject, false).await?;
+        }
+        let elected = elected.iter().map(|(kind, _)| (*kind, i64::MAX, 1));
+        for (kind, most_attempts, count) in WORKERS.into_iter().chain(elected) {
+            for _ in 0..count {
                 let worker = Worker {
                     kind,
                     most_attempts,
-                    name: format!("{}-{most_attempts}-{number}", kind.as_str()),
+                    process: pipeline.process.clone(),
                     store: store.clone(),
                     connector: connector.clone(),
                     settings: settings.clone(),
                     polled_items: Arc::clone(&polled_items),
+                    stopped: stopped.clone(),
                 };
-                tasks.spawn(worker.run(stopped.clone()));
+                pipeline.tasks.spawn(worker.run());
             }
         }
+        if store.is_shared() {
+            let share = share_limits(store.clone(), connector, pipeline.process.clone());
+            pipeline.spawn(share);
+        } else {
+            // In a single process every lease left over is void.
+            store.clear_leases().await?;
+            pipeline.spawn(number_changes(store.clone()));
+            pipeline.spawn(tidy(store.clone()));
+        }
+        pipeline.spawn(count_items(store, polled_items));
+        Ok(pipeline)
+    }
+
+    /// Starts what a process needs that leaves the work to others: it hears of the feed, and keeps the
+    /// counts of its own calls to Plaid.
+    pub fn without_workers(store: Store, connector: &Connector, settings: &Settings) -> Self {
         let meter = connector.meter().clone();
-        tasks.spawn(until_stopped(stopped.clone(), number_changes(store.clone())));
-        tasks.spawn(until_stopped(stopped.clone(), tidy(store.clone())));
-        tasks.spawn(until_stopped(stopped.clone(), count_items(store.clone(), polled_items)));
-        tasks.spawn(until_stopped(stopped, keep_counts(store.clone(), meter.clone())));
-        Ok(Self { stop, tasks, store, meter })
+        let process = store.ambient().uuid().simple().to_string();
+        let mut pipeline = Self {
+            stop: watch::Sender::new(false),
+            tasks: JoinSet::new(),
+            store: store.clone(),
+            meter: meter.clone(),
+            process,
+            drain: settings.drain,
+        };
+        pipeline.spawn(keep_counts(store.clone(), meter));
+        if store.is_shared() {
+            let every = if settings.dispatch.is_some() { SWEEP_EVERY } else { POLL_EVERY };
+            pipeline.spawn(Poll::new(store.clone(), every).run());
+        }
+        if let Some(dispatch) = settings.dispatch.clone() {
+            pipeline.spawn(carry(store, dispatch));
+        }
+        pipeline
+    }
+
+    fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(until_stopped(self.stop.subscribe(), task));
     }
 
     /// Returns when a part of the pipeline has ended by itself, which none ever should.
@@ -119,11 +163,17 @@ impl Pipeline {
     pub async fn stop(mut self) {
         let _gone = self.stop.send(true);
         let finished = async { while self.tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(GRACE, finished).await.is_err() {
+        if tokio::time::timeout(self.drain, finished).await.is_err() {
             tracing::warn!("work under way is dropped and will be done again");
             self.tasks.shutdown().await;
         }
         keep_counts_once(&self.store, &self.meter).await;
+        if self.store.is_shared() {
+            let released = self.store.release_leases(&self.process).await;
+            if let Err(error) = released.and(self.store.process_gone(&self.process).await) {
+                tracing::warn!(%error, "what this process held is free when its leases run out");
+            }
+        }
     }
 }
 
@@ -134,20 +184,14 @@ async fn until_stopped(mut stopped: watch::Receiver<bool>, task: impl Future<Out
     }
 }
 
-/// Forgets what nobody needs any more.
-async fn tidy(store: Store) {
+/// Tells the others that this process lives, and takes no more of Plaid's limits than its share.
+async fn share_limits(store: Store, connector: Connector, process: String) {
     loop {
-        let before = |kept| store.ambient().now().saturating_sub(kept).unwrap_or_default();
-        let forgotten = async {
-            store.forget_webhooks(before(WEBHOOKS_KEPT)).await?;
-            store.forget_syncs(before(SYNCS_KEPT)).await?;
-            store.forget_runs(before(RUNS_KEPT)).await?;
-            store.forget_deliveries(before(DELIVERIES_KEPT)).await
-        };
-        if let Err(error) = forgotten.await {
-            tracing::warn!(%error, "what is old could not be forgotten");
+        match store.live_processes(&process).await {
+            Ok(count) => connector.share_among(count),
+            Err(error) => tracing::warn!(%error, "the live processes could not be counted"),
         }
-        tokio::time::sleep(TIDY_EVERY).await;
+        tokio::time::sleep(SIGN_OF_LIFE_EVERY).await;
     }
 }
 
@@ -182,18 +226,27 @@ async fn keep_counts_once(store: &Store, meter: &Meter) {
 struct Worker {
     kind: WorkKind,
     most_attempts: i64,
-    name: String,
+    process: String,
     store: Store,
     connector: Connector,
     settings: Settings,
     polled_items: Arc<AtomicI64>,
+    stopped: watch::Receiver<bool>,
 }
 
 impl Worker {
-    async fn run(self, mut stopped: watch::Receiver<bool>) {
+    async fn run(self) {
+        let mut stopped = self.stopped.clone();
+        let (lasts, _) = self.lease();
         while !*stopped.borrow() {
-            match self.store.claim(self.kind, self.most_attempts, &self.name, LEASE).await {
-                Ok(Some(lease)) => self.work(&lease).await,
+            match self.store.claim(self.kind, self.most_attempts, &self.process, lasts).await {
+                Ok(Some(lease)) => {
+                    if self.store.is_shared() {
+                        // Where there was one, there may be more for whoever is idle.
+                        self.store.news().announce(self.kind);
+                    }
+                    self.work(&lease).await;
+                }
                 Ok(None) => tokio::select! {
                     () = self.wait() => {}
                     _ = stopped.wait_for(|stopped| *stopped) => {}
@@ -234,12 +287,22 @@ impl Worker {
     }
 
     async fn keep(&self, lease: &Lease) -> store::Error {
+        let (lasts, renew_every) = self.lease();
         loop {
-            tokio::time::sleep(RENEW_EVERY).await;
-            if let Err(error) = self.store.renew(lease, LEASE).await {
+            tokio::time::sleep(renew_every).await;
+            if let Err(error) = self.store.renew(lease, lasts).await {
                 return error;
             }
         }
+    }
+
+    fn is_elected(&self) -> bool {
+        ELECTED.iter().any(|(kind, _)| *kind == self.kind)
+    }
+
+    /// How long a lease lasts, and how often it is renewed.
+    fn lease(&self) -> (SignedDuration, Duration) {
+        if self.is_elected() { (HELD, RENEWED_EVERY) } else { (LEASE, RENEW_EVERY) }
     }
 
     async fn act(&self, lease: &Lease) -> Result<(), Failure> {
@@ -250,6 +313,11 @@ impl Worker {
             WorkKind::Deliver => Ok(self.settings.sender.deliver(&self.store, lease).await?),
             WorkKind::LinkSession => self.link_session(lease).await,
             WorkKind::Run => Ok(self.run_connection(lease).await?),
+            WorkKind::Sequence | WorkKind::Schedule | WorkKind::Publish => {
+                let Settings { log, dispatch, .. } = &self.settings;
+                let stopped = self.stopped.clone();
+                Ok(serve_all(&self.store, log.as_ref(), dispatch.is_some(), lease, stopped).await?)
+            }
         }
     }
 
@@ -258,7 +326,9 @@ impl Worker {
         let Some(item) = self.store.item(&lease.subject).await? else {
             return Ok(self.store.finish(lease, Timestamp::MAX).await?);
         };
-        let token = self.store.access_token(&item.key).await?.map(AccessToken::stored);
+        // From here on nothing is there but this integration, whatever is asked for.
+        let store = self.store.within(&item.integration_id);
+        let token = store.access_token(&item.key).await?.map(AccessToken::stored);
         let integration = self.integration(&item.integration_id).await?;
         let rules = Rules {
             streams: integration.streams.clone(),
@@ -271,7 +341,7 @@ impl Worker {
             Some(token) => Some(ItemBank { client: self.client(integration).await?, token }),
             None => None,
         };
-        tell(&item, &step(&self.store, bank.as_ref(), &item, lease, &rules).await);
+        tell(&item, &step(&store, bank.as_ref(), &item, lease, &rules).await);
         Ok(())
     }
 

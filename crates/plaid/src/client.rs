@@ -181,6 +181,13 @@ impl Connector {
         }
     }
 
+    /// Lets so many processes share what Plaid allows a client.
+    pub fn share_among(&self, processes: u32) {
+        for limits in [&self.sandbox, &self.production] {
+            limits.share_among(processes);
+        }
+    }
+
     /// The counts of all calls that were made for somebody.
     pub fn meter(&self) -> &Meter {
         &self.meter

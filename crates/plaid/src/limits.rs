@@ -3,6 +3,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use governor::{DefaultKeyedRateLimiter, Jitter, Quota, RateLimiter};
@@ -110,7 +111,11 @@ impl Endpoint {
 type Buckets = DefaultKeyedRateLimiter<u64>;
 
 /// The buckets of one process, shared by everything that calls Plaid.
-pub(crate) struct Limits(Vec<(&'static str, Option<Buckets>, Option<Buckets>)>);
+pub(crate) struct Limits {
+    endpoints: Vec<(&'static str, Option<Buckets>, Option<Buckets>)>,
+    /// Processes that share a client's limits. An Item is synced by one of them at a time.
+    shared_by: AtomicU32,
+}
 
 impl Limits {
     /// The limits Plaid has in an environment.
@@ -119,26 +124,41 @@ impl Limits {
             let (item, client) = endpoint.of(environment);
             (endpoint.path, item.and_then(bucket), client.and_then(bucket))
         };
-        Self(ALL.iter().map(limits).collect())
+        Self { endpoints: ALL.iter().map(limits).collect(), shared_by: AtomicU32::new(1) }
     }
 
     /// No limits, for an emulator on this machine.
     pub(crate) fn none() -> Self {
-        Self(Vec::new())
+        Self { endpoints: Vec::new(), shared_by: AtomicU32::new(1) }
+    }
+
+    /// Lets so many processes share the limits of a client.
+    pub(crate) fn share_among(&self, processes: u32) {
+        self.shared_by.store(processes.max(1), Ordering::Relaxed);
     }
 
     /// Waits until a call of this endpoint may be made.
     pub(crate) async fn wait(&self, endpoint: &Endpoint, client: &str, item: Option<&str>) {
-        let Some((_, of_item, of_client)) = self.0.iter().find(|(path, ..)| *path == endpoint.path)
-        else {
+        let known = self.endpoints.iter().find(|(path, ..)| *path == endpoint.path);
+        let Some((_, of_item, of_client)) = known else {
             return;
         };
-        for (buckets, key) in [(of_item, item), (of_client, Some(client))] {
+        let shared_by = self.shared_by.load(Ordering::Relaxed);
+        for (buckets, key, counts_for) in [(of_item, item, 1), (of_client, Some(client), shared_by)]
+        {
             if let (Some(buckets), Some(key)) = (buckets, key) {
                 if buckets.len() > IDLE_KEYS {
                     buckets.retain_recent();
                 }
-                buckets.until_key_ready_with_jitter(&fingerprint(key), Jitter::up_to(JITTER)).await;
+                // With so many processes a call of each counts for all of them. More processes than
+                // calls a minute cannot each have one; the bucket then counts what it can.
+                let mut counts_for = NonZeroU32::new(counts_for).unwrap_or(NonZeroU32::MIN);
+                let (key, jitter) = (fingerprint(key), Jitter::up_to(JITTER));
+                while let Err(at_most) =
+                    buckets.until_key_n_ready_with_jitter(&key, counts_for, jitter).await
+                {
+                    counts_for = NonZeroU32::new(at_most.0).unwrap_or(NonZeroU32::MIN);
+                }
             }
         }
     }

@@ -2,6 +2,7 @@
 
 mod command;
 mod destination;
+mod nats;
 mod settings;
 mod surroundings;
 

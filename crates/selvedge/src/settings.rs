@@ -23,7 +23,8 @@ pub(crate) struct DataSettings {
     )]
     pub(crate) data_dir: PathBuf,
 
-    /// The database, as sqlite:PATH. A file in the data folder if absent.
+    /// The database, as sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE. A file in the data folder if
+    /// absent.
     #[arg(long, global = true, env = "SELVEDGE_DATABASE_URL", value_name = "URL")]
     pub(crate) database_url: Option<String>,
 
@@ -35,11 +36,9 @@ pub(crate) struct DataSettings {
 impl DataSettings {
     /// Opens a database that is there; a mistyped folder is no new installation.
     pub(crate) async fn open_existing(&self, ambient: Ambient) -> anyhow::Result<Store> {
-        let path = match &self.database_url {
-            Some(url) => Database::parse(url, false)?.path,
-            None => self.data_dir.join("selvedge.db"),
-        };
-        if !path.exists() {
+        if let Database::Sqlite { path, .. } = self.named(false)?
+            && !path.exists()
+        {
             bail!("there is no database {}; name its folder with --data-dir", path.display());
         }
         self.open(false, ambient).await
@@ -47,22 +46,39 @@ impl DataSettings {
 
     /// Opens the store, and makes what is missing. `exclusive` for the one process that serves.
     pub(crate) async fn open(&self, exclusive: bool, ambient: Ambient) -> anyhow::Result<Store> {
+        let database = self.database(exclusive)?;
+        let key = self.master_key(&database, &ambient)?;
+        let store = Store::open(&database, key, ambient).await?;
+        for worry in store.worries() {
+            tracing::warn!("{}; {}", worry.why, worry.fix);
+        }
+        Ok(store)
+    }
+
+    /// The database that is named, and its folder made if it is missing.
+    pub(crate) fn database(&self, exclusive: bool) -> anyhow::Result<Database> {
         let mut folder = fs::DirBuilder::new();
         folder
             .recursive(true)
             .mode(0o700)
             .create(&self.data_dir)
             .with_context(|| format!("cannot make the data folder {}", self.data_dir.display()))?;
-        let database = match &self.database_url {
+        self.named(exclusive)
+    }
+
+    fn named(&self, exclusive: bool) -> anyhow::Result<Database> {
+        Ok(match &self.database_url {
             Some(url) => Database::parse(url, exclusive)?,
-            None => Database { path: self.data_dir.join("selvedge.db"), exclusive },
-        };
-        let key = self.master_key(&database.path, &ambient)?;
-        Ok(Store::open(&database, key, ambient).await?)
+            None => Database::Sqlite { path: self.data_dir.join("selvedge.db"), exclusive },
+        })
     }
 
     /// The key from the environment, from its file, or a new one for a new database.
-    fn master_key(&self, database: &Path, ambient: &Ambient) -> anyhow::Result<MasterKey> {
+    pub(crate) fn master_key(
+        &self,
+        database: &Database,
+        ambient: &Ambient,
+    ) -> anyhow::Result<MasterKey> {
         if let Ok(text) = std::env::var("SELVEDGE_MASTER_KEY") {
             return MasterKey::parse(&text).context("SELVEDGE_MASTER_KEY");
         }
@@ -70,7 +86,9 @@ impl DataSettings {
         match fs::read_to_string(&path) {
             Ok(text) => MasterKey::parse(&text).with_context(|| path.display().to_string()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                if database.exists() {
+                if let Database::Sqlite { path: database, .. } = database
+                    && database.exists()
+                {
                     bail!(
                         "the master key {} is missing, and the database {} was sealed with one; \
                          restore the key file or set SELVEDGE_MASTER_KEY",

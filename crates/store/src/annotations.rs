@@ -5,7 +5,7 @@ use model::{Annotation, ChangeKind, Enrichment, Stream, Transaction};
 use sqlx::Row;
 
 use crate::Store;
-use crate::db::Connected;
+use crate::db::{Connected, dialect};
 use crate::enrichments;
 use crate::error::Error;
 use crate::feed_writer::FeedWriter;
@@ -13,7 +13,7 @@ use crate::records::json;
 use crate::statement::declare;
 
 declare! {
-    FIND = "SELECT item, version, removed, body FROM transactions WHERE id = $1";
+    FIND = "SELECT item, version, removed, body FROM transactions WHERE id = $1 /* lock */";
     WRITE = "UPDATE transactions SET version = $2, updated_at = $3, body = $4 WHERE id = $1";
 }
 
@@ -27,7 +27,7 @@ impl Store {
     pub async fn annotate(
         &self,
         id: &str,
-        word: impl FnOnce(&Transaction) -> Word + Send + 'static,
+        word: impl FnOnce(&Transaction) -> Word + Clone + Send + 'static,
     ) -> Result<Option<Transaction>, Error> {
         let (id, ambient) = (id.to_owned(), self.ambient.clone());
         let annotated = self
@@ -48,7 +48,7 @@ async fn annotate(
     word: impl FnOnce(&Transaction) -> Word,
     now: jiff::Timestamp,
 ) -> Result<Option<Transaction>, Error> {
-    let find = sqlx::query(FIND).bind(id.to_owned());
+    let find = sqlx::query(dialect::text(connection, FIND)).bind(id.to_owned());
     let Some(row) = find.fetch_optional(&mut *connection).await? else { return Ok(None) };
     let (item, before): (String, String) = (row.try_get("item")?, row.try_get("body")?);
     let (version, removed): (i64, i64) = (row.try_get("version")?, row.try_get("removed")?);

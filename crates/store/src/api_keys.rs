@@ -121,7 +121,7 @@ impl Store {
 
     /// All keys, revoked ones included.
     pub async fn api_keys(&self) -> Result<Vec<ApiKey>, Error> {
-        sqlx::query(LIST).fetch_all(self.db.readers()).await?.iter().map(read).collect()
+        self.db.fetch_all(sqlx::query(LIST)).await?.iter().map(read).collect()
     }
 
     /// The live key of this text.
@@ -129,7 +129,7 @@ impl Store {
         let prefix = text.strip_prefix(MARK).and_then(|rest| rest.get(..PREFIX_CHARS));
         let Some(prefix) = prefix else { return Ok(None) };
         let find = sqlx::query(FIND).bind(prefix.to_owned());
-        let Some(row) = find.fetch_optional(self.db.readers()).await? else { return Ok(None) };
+        let Some(row) = self.db.fetch_optional(find).await? else { return Ok(None) };
         let stored: Vec<u8> = row.try_get("hash")?;
         if verify_slices_are_equal(&stored, &hash(text)).is_err() {
             return Ok(None);

@@ -84,7 +84,7 @@ impl Store {
             .bind(from.to_string())
             .bind(to.to_string())
             .bind(limit);
-        let rows = list.fetch_all(self.db.readers()).await?;
+        let rows = self.db.fetch_all(list).await?;
         rows.iter()
             .map(|row| {
                 let body: String = row.try_get("body")?;

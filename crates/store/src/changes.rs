@@ -2,16 +2,17 @@
 //! who wait for more.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use model::{Change, ChangeKind, EndUserId, IntegrationId, RawRecord, Record, Stream};
 use serde::de::DeserializeOwned;
 use sqlx::Row;
 use sqlx::any::AnyRow;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::Store;
 use crate::connections;
+use crate::db::dialect;
 use crate::error::Error;
 use crate::integrations::parsed;
 use crate::records::{RecordSeal, Version, remains};
@@ -20,7 +21,7 @@ use crate::statement::declare;
 use crate::work::WorkKind;
 
 declare! {
-    HEAD = "SELECT last_seq FROM feed_head WHERE id = 1";
+    HEAD = "SELECT last_seq FROM feed_head WHERE id = 1 /* lock */";
     MOVE_HEAD = "UPDATE feed_head SET last_seq = $2 WHERE id = 1 AND last_seq = $1";
     UNNUMBERED = "SELECT item_seq FROM changes WHERE seq IS NULL LIMIT 1";
     /// In the order of each item; items follow one another, so no reader sees a gap.
@@ -32,7 +33,7 @@ declare! {
          WHERE changes.item = numbered.of_item AND changes.item_seq = numbered.of_seq";
     READ =
         "SELECT c.seq, c.item, c.item_seq, c.integration_id, c.record_id, c.version, c.kind, \
-            c.stream, COALESCE(s.body, t.body, r.body) AS body \
+            c.stream, c.end_user_key, COALESCE(s.body, t.body, r.body) AS body \
          FROM changes c \
          LEFT JOIN superseded s ON s.item = c.item AND s.stream = c.stream \
             AND s.record_id = c.record_id AND s.version = c.version \
@@ -57,6 +58,18 @@ declare! {
 /// Changes numbered in one go, so that a large first load does not hold the writer long.
 const NUMBERED_AT_ONCE: i64 = 5_000;
 
+/// What one process may tell the others, so that they look sooner than they would by themselves. The
+/// database decides; a hint that is lost costs time only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hint {
+    /// A row of this kind may be claimed.
+    Work(WorkKind),
+    /// Changes were written that may have no place in the feed yet.
+    Written,
+    /// The feed has reached this number.
+    Head(i64),
+}
+
 /// Wakes those who wait: for work, or for changes.
 #[derive(Clone)]
 pub struct ChangeWatch {
@@ -64,7 +77,12 @@ pub struct ChangeWatch {
     work: Arc<[Notify; WorkKind::ALL.len()]>,
     written: Arc<Notify>,
     head: watch::Sender<i64>,
+    /// Where hints for other processes go, once somebody carries them.
+    outward: Arc<OnceLock<mpsc::Sender<Hint>>>,
 }
+
+/// Hints that may wait to be carried; more would say nothing new.
+const WAITING_HINTS: usize = 1_024;
 
 impl Default for ChangeWatch {
     fn default() -> Self {
@@ -72,6 +90,7 @@ impl Default for ChangeWatch {
             work: Arc::new(WorkKind::ALL.map(|_| Notify::new())),
             written: Arc::default(),
             head: watch::Sender::new(0),
+            outward: Arc::default(),
         }
     }
 }
@@ -79,23 +98,49 @@ impl Default for ChangeWatch {
 impl ChangeWatch {
     /// Work of any kind, or changes.
     pub(crate) fn announce_work(&self) {
-        for kind in WorkKind::ALL {
+        for kind in WorkKind::POKED {
             self.announce(kind);
         }
-        self.written.notify_one();
+        self.tell(Hint::Written);
     }
 
     /// One piece of work of a kind: one worker wakes for it, or the next one does not wait.
-    pub(crate) fn announce(&self, kind: WorkKind) {
-        self.work[kind as usize].notify_one();
+    pub fn announce(&self, kind: WorkKind) {
+        self.tell(Hint::Work(kind));
     }
 
     fn announce_head(&self, head: i64) {
-        self.head.send_if_modified(|known| {
-            let news = head > *known;
-            *known = head.max(*known);
-            news
-        });
+        self.tell(Hint::Head(head));
+    }
+
+    /// Wakes those here, and has those elsewhere woken.
+    fn tell(&self, hint: Hint) {
+        self.hear(hint);
+        if let Some(outward) = self.outward.get() {
+            // When so many wait, everybody elsewhere is about to look anyway.
+            let _full = outward.try_send(hint);
+        }
+    }
+
+    /// Wakes those here.
+    pub fn hear(&self, hint: Hint) {
+        match hint {
+            Hint::Work(kind) => self.work[kind as usize].notify_one(),
+            Hint::Written => self.written.notify_one(),
+            Hint::Head(head) => {
+                self.head.send_if_modified(|known| {
+                    let news = head > *known;
+                    *known = head.max(*known);
+                    news
+                });
+            }
+        }
+    }
+
+    /// Hints for other processes from now on; nothing if somebody carries them already.
+    pub fn outward(&self) -> Option<mpsc::Receiver<Hint>> {
+        let (sender, hints) = mpsc::channel(WAITING_HINTS);
+        self.outward.set(sender).ok().map(|()| hints)
     }
 
     /// The last number given out, to be waited on.
@@ -125,6 +170,17 @@ pub struct ChangeFilter {
     pub stream: Option<Stream>,
 }
 
+/// A change, and whose it is.
+#[derive(Debug, Clone)]
+pub struct LogEntry {
+    /// The integration.
+    pub integration: String,
+    /// Our id of the end user.
+    pub end_user: String,
+    /// The change.
+    pub change: Change,
+}
+
 impl Store {
     /// Wakes those who wait for work or changes in this process.
     pub fn news(&self) -> &ChangeWatch {
@@ -133,7 +189,7 @@ impl Store {
 
     /// Gives the changes written so far their place in the feed. Returns how many there were.
     pub async fn number_changes(&self) -> Result<u64, Error> {
-        if sqlx::query(UNNUMBERED).fetch_optional(self.db.readers()).await?.is_none() {
+        if !self.has_unnumbered().await? {
             return Ok(0);
         }
         let now = self.ambient.now();
@@ -141,8 +197,8 @@ impl Store {
             .db
             .write(move |connection| {
                 Box::pin(async move {
-                    let head: i64 =
-                        sqlx::query(HEAD).fetch_one(&mut *connection).await?.try_get(0)?;
+                    let head = sqlx::query(dialect::text(connection, HEAD));
+                    let head: i64 = head.fetch_one(&mut *connection).await?.try_get(0)?;
                     let gap = i64::from(trial::has_bug("feed_gap"));
                     let number = sqlx::query(NUMBER).bind(head + gap).bind(NUMBERED_AT_ONCE);
                     let numbered = number.execute(&mut *connection).await?.rows_affected();
@@ -162,9 +218,14 @@ impl Store {
         Ok(numbered)
     }
 
+    /// Whether changes wait for their place in the feed.
+    pub async fn has_unnumbered(&self) -> Result<bool, Error> {
+        Ok(self.db.fetch_optional(sqlx::query(UNNUMBERED)).await?.is_some())
+    }
+
     /// The last number given out.
     pub async fn feed_head(&self) -> Result<i64, Error> {
-        Ok(sqlx::query(HEAD).fetch_one(self.db.readers()).await?.try_get(0)?)
+        Ok(self.db.fetch_one(sqlx::query(HEAD)).await?.try_get(0)?)
     }
 
     /// Changes behind a number, in order, each with the record as it was then.
@@ -180,13 +241,29 @@ impl Store {
             .bind(filter.end_user.as_ref().map(ToString::to_string))
             .bind(filter.stream.map(Stream::as_str))
             .bind(limit);
-        self.read_changes(&read.fetch_all(self.db.readers()).await?).await
+        self.read_changes(&self.db.fetch_all(read).await?).await
+    }
+
+    /// Changes behind a number, in order, each with whose it is.
+    pub async fn log_entries(&self, after: i64, limit: i64) -> Result<Vec<LogEntry>, Error> {
+        let none: Option<String> = None;
+        let read = sqlx::query(READ).bind(after).bind(none.clone()).bind(none.clone());
+        let rows = self.db.fetch_all(read.bind(none).bind(limit)).await?;
+        let changes = self.read_changes(&rows).await?;
+        let entry = |(row, change): (&AnyRow, Change)| {
+            Ok(LogEntry {
+                integration: row.try_get("integration_id")?,
+                end_user: row.try_get("end_user_key")?,
+                change,
+            })
+        };
+        rows.iter().zip(changes).map(entry).collect()
     }
 
     /// Every version of one transaction in the order they came, for "what happened to it?".
     pub async fn history_of(&self, id: &str) -> Result<Vec<Change>, Error> {
         let read = sqlx::query(HISTORY).bind(id.to_owned());
-        self.read_changes(&read.fetch_all(self.db.readers()).await?).await
+        self.read_changes(&self.db.fetch_all(read).await?).await
     }
 
     async fn read_changes(&self, rows: &[AnyRow]) -> Result<Vec<Change>, Error> {

@@ -230,19 +230,19 @@ impl Store {
             .bind(integration.map(ToString::to_string))
             .bind(after.map(str::to_owned))
             .bind(limit);
-        list.fetch_all(self.db.readers()).await?.iter().map(read).collect()
+        self.db.fetch_all(list).await?.iter().map(read).collect()
     }
 
     /// One connection.
     pub async fn connection(&self, id: &str) -> Result<Option<Connection>, Error> {
         let get = sqlx::query(GET).bind(id.to_owned());
-        get.fetch_optional(self.db.readers()).await?.as_ref().map(read).transpose()
+        self.db.fetch_optional(get).await?.as_ref().map(read).transpose()
     }
 
     /// What a connection needs to write.
     pub async fn connection_secrets(&self, id: &ConnectionId) -> Result<ConnectionSecrets, Error> {
         let get = sqlx::query(SECRETS).bind(id.to_string());
-        let row = get.fetch_one(self.db.readers()).await?;
+        let row = self.db.fetch_one(get).await?;
         let integration: IntegrationId = parsed(&row, "integration_id")?;
         let key = self.key_of(&integration).await?;
         let open = |column: &'static str| -> Result<SecretString, Error> {
@@ -295,7 +295,7 @@ impl Store {
     /// How far the streams of a connection are.
     pub async fn stream_progress(&self, id: &ConnectionId) -> Result<Vec<StreamProgress>, Error> {
         let list = sqlx::query(STREAMS).bind(id.to_string());
-        let rows = list.fetch_all(self.db.readers()).await?;
+        let rows = self.db.fetch_all(list).await?;
         let progress = |row: &AnyRow| {
             let stream: String = row.try_get("stream")?;
             Ok(StreamProgress {

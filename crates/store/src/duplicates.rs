@@ -231,9 +231,9 @@ impl Store {
             .bind(integration.to_owned())
             .bind(end_user_id.to_owned())
             .bind(institution_id.to_owned());
-        for row in siblings.fetch_all(self.db.readers()).await? {
+        for row in self.db.fetch_all(siblings).await? {
             let key: String = row.try_get("id")?;
-            let known = sqlx::query(ACCOUNTS).bind(key).fetch_all(self.db.readers()).await?;
+            let known = self.db.fetch_all(sqlx::query(ACCOUNTS).bind(key)).await?;
             for account in &known {
                 let body: String = account.try_get("body")?;
                 let account: Account =

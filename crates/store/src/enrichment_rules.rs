@@ -72,7 +72,7 @@ impl Store {
             .bind(integration.to_string())
             .bind(after.map(str::to_owned))
             .bind(limit);
-        list.fetch_all(self.db.readers()).await?.iter().map(read).collect()
+        self.db.fetch_all(list).await?.iter().map(read).collect()
     }
 
     /// All rules that hold for an end user.
@@ -81,7 +81,7 @@ impl Store {
         end_user: &EndUserId,
     ) -> Result<Vec<EnrichmentRule>, Error> {
         let list = sqlx::query(OF_END_USER).bind(end_user.to_string());
-        list.fetch_all(self.db.readers()).await?.iter().map(read).collect()
+        self.db.fetch_all(list).await?.iter().map(read).collect()
     }
 
     /// Takes a rule away; what it decided is judged again. False if there is none.

@@ -9,7 +9,7 @@ use serde_json::json;
 use sqlx::Row;
 
 use crate::Store;
-use crate::db::Connected;
+use crate::db::{Connected, dialect};
 use crate::error::Error;
 use crate::feed_writer::FeedWriter;
 use crate::outbox::{self, Notice};
@@ -20,7 +20,8 @@ declare! {
     ROWS =
         "SELECT id, item, version, body FROM transactions \
          WHERE end_user_key = $1 AND removed = 0 AND id > $2 ORDER BY id LIMIT $3";
-    BODY = "SELECT body FROM transactions WHERE id = $1 AND version = $2 AND removed = 0";
+    BODY =
+        "SELECT body FROM transactions WHERE id = $1 AND version = $2 AND removed = 0 /* lock */";
     WRITE = "UPDATE transactions SET version = $2, updated_at = $3, body = $4 WHERE id = $1";
     KEEP_SERIES =
         "INSERT INTO end_user_series (end_user_key, body, tables, processed_at) \
@@ -78,7 +79,7 @@ impl Store {
         loop {
             let after = all.last().map(|row| row.record.id.clone()).unwrap_or_default();
             let read = sqlx::query(ROWS).bind(end_user.to_string()).bind(after).bind(ROWS_AT_ONCE);
-            let rows = read.fetch_all(self.db.readers()).await?;
+            let rows = self.db.fetch_all(read).await?;
             for row in &rows {
                 let body: String = row.try_get("body")?;
                 all.push(Enrichable {
@@ -112,8 +113,11 @@ impl Store {
                 .db
                 .write(move |connection| {
                     Box::pin(async move {
+                        // Items first, work last, as everybody does: two who hold what the other
+                        // wants would wait for ever.
+                        let written = write(connection, some, now).await?;
                         work::hold(connection, &lease).await?;
-                        write(connection, some, now).await
+                        Ok(written)
                     })
                 })
                 .await?;
@@ -149,7 +153,7 @@ impl Store {
     /// What an end user's transactions say together, once they were processed.
     pub async fn series(&self, end_user: &EndUserId) -> Result<Option<StoredSeries>, Error> {
         let find = sqlx::query(SERIES).bind(end_user.to_string());
-        let Some(row) = find.fetch_optional(self.db.readers()).await? else { return Ok(None) };
+        let Some(row) = self.db.fetch_optional(find).await? else { return Ok(None) };
         let body: String = row.try_get("body")?;
         Ok(Some(StoredSeries {
             series: serde_json::from_str(&body).map_err(|_| Error::corrupt("series"))?,
@@ -164,13 +168,13 @@ impl Store {
         integration: Option<&IntegrationId>,
     ) -> Result<i64, Error> {
         let count = sqlx::query(UNPROCESSED).bind(integration.map(ToString::to_string));
-        Ok(count.fetch_one(self.db.readers()).await?.try_get(0)?)
+        Ok(self.db.fetch_one(count).await?.try_get(0)?)
     }
 
     /// Whether nothing of an end user waits for processing.
     pub async fn is_processed(&self, end_user: &EndUserId) -> Result<bool, Error> {
         let find = sqlx::query(WAITS).bind(end_user.to_string());
-        Ok(find.fetch_optional(self.db.readers()).await?.is_none())
+        Ok(self.db.fetch_optional(find).await?.is_none())
     }
 
     /// Asks for processing of every end user, of one integration or of all.
@@ -199,7 +203,8 @@ async fn write(
     for (item, rows) in items {
         let mut feed = FeedWriter::open(connection, &item).await?;
         for Enrichable { record, version, .. } in rows {
-            let find = sqlx::query(BODY).bind(record.id.clone()).bind(version);
+            let find =
+                sqlx::query(dialect::text(connection, BODY)).bind(record.id.clone()).bind(version);
             let Some(row) = find.fetch_optional(&mut *connection).await? else { continue };
             feed.supersede(Stream::Transactions, &record.id, version, row.try_get("body")?);
             feed.change(Stream::Transactions, &record.id, version + 1, ChangeKind::Modified);

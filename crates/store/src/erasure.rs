@@ -45,11 +45,11 @@ pub(crate) async fn erase_data(
         ERASE_SYNCS,
         ERASE_STREAMS,
     ];
+    let mut feed = FeedWriter::open(connection, item).await?;
     balance_readings::forget(connection, item).await?;
     for statement in statements {
         sqlx::query(statement).bind(item.to_owned()).execute(&mut *connection).await?;
     }
-    let mut feed = FeedWriter::open(connection, item).await?;
     let of_item = sqlx::query(TRANSACTIONS_OF).bind(item.to_owned());
     for row in of_item.fetch_all(&mut *connection).await? {
         let (id, version, body): (String, i64, String) =

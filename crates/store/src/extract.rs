@@ -117,7 +117,7 @@ impl Store {
         if what.stream == Stream::Transactions {
             query = query.bind(i64::from(what.with_raw));
         }
-        let rows = query.fetch_all(self.db.readers()).await?;
+        let rows = self.db.fetch_all(query).await?;
         let key = self.stream_key(what.integration, what.stream).await?;
         let seal = RecordSeal { key: key.as_ref(), integration: what.integration.as_str() };
         rows.iter()
@@ -149,7 +149,7 @@ impl Store {
             .bind(integration.to_string())
             .bind(stream.as_str())
             .bind(limit);
-        let rows = query.fetch_all(self.db.readers()).await?;
+        let rows = self.db.fetch_all(query).await?;
         let key = self.stream_key(integration, stream).await?;
         let seal = RecordSeal { key: key.as_ref(), integration: integration.as_str() };
         rows.iter()
@@ -179,13 +179,13 @@ impl Store {
             Stream::Transactions => sqlx::query(COUNT_TRANSACTIONS).bind(integration.to_string()),
             _ => sqlx::query(COUNT_RECORDS).bind(integration.to_string()).bind(stream.as_str()),
         };
-        Ok(query.fetch_one(self.db.readers()).await?.try_get(0)?)
+        Ok(self.db.fetch_one(query).await?.try_get(0)?)
     }
 
     /// How many end users an integration has.
     pub async fn count_end_users(&self, integration: &IntegrationId) -> Result<i64, Error> {
         let count = sqlx::query(COUNT_END_USERS).bind(integration.to_string());
-        Ok(count.fetch_one(self.db.readers()).await?.try_get(0)?)
+        Ok(self.db.fetch_one(count).await?.try_get(0)?)
     }
 
     /// The callers' ids of an integration's end users, by ours.

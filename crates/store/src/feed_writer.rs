@@ -6,12 +6,13 @@ use model::{ChangeKind, Stream};
 use sqlx::Row;
 
 use crate::batch::{Insert, Value};
-use crate::db::Connected;
+use crate::db::{Connected, dialect};
 use crate::error::Error;
 use crate::statement::declare;
 
 declare! {
-    OWNER = "SELECT item_id, integration_id, end_user_key, item_seq FROM items WHERE id = $1";
+    /// Holds the Item's row: whoever changes what belongs to an Item does so one after the other.
+    OWNER = "SELECT item_id, integration_id, end_user_key, item_seq FROM items WHERE id = $1 /* lock */";
     SAVE_NUMBER = "UPDATE items SET item_seq = $2 WHERE id = $1";
 }
 
@@ -40,9 +41,10 @@ pub(crate) struct FeedWriter {
 }
 
 impl FeedWriter {
-    /// Starts behind the item's last number.
+    /// Starts behind the item's last number, and holds the item until the write ends.
     pub(crate) async fn open(connection: &mut Connected, item: &str) -> Result<Self, Error> {
-        let row = sqlx::query(OWNER).bind(item.to_owned()).fetch_one(connection).await?;
+        let owner = sqlx::query(dialect::text(connection, OWNER)).bind(item.to_owned());
+        let row = owner.fetch_one(connection).await?;
         Ok(Self {
             item: item.to_owned(),
             item_id: row.try_get("item_id")?,

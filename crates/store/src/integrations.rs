@@ -9,7 +9,7 @@ use sqlx::any::AnyRow;
 
 use crate::Store;
 use crate::connections;
-use crate::db::Connected;
+use crate::db::{Connected, dialect};
 use crate::erasure::erase_data;
 use crate::error::Error;
 use crate::seal::{DataKey, Place};
@@ -17,6 +17,7 @@ use crate::statement::declare;
 use crate::work::instant;
 
 declare! {
+    HOLD = "SELECT id FROM integrations WHERE id = $1 /* lock */";
     CREATE =
         "INSERT INTO integrations (id, name, environment, base_url, client_id, secret, data_key, \
             streams, created_at, is_source, start_date) \
@@ -163,13 +164,13 @@ impl Store {
     ) -> Result<Vec<Integration>, Error> {
         let list = sqlx::query(LIST).bind(after.map(str::to_owned));
         let list = list.bind(are_sources.map(i64::from)).bind(limit);
-        list.fetch_all(self.db.readers()).await?.iter().map(read).collect()
+        self.db.fetch_all(list).await?.iter().map(read).collect()
     }
 
     /// One integration.
     pub async fn integration(&self, id: &IntegrationId) -> Result<Option<Integration>, Error> {
         let get = sqlx::query(GET).bind(id.to_string());
-        get.fetch_optional(self.db.readers()).await?.as_ref().map(read).transpose()
+        self.db.fetch_optional(get).await?.as_ref().map(read).transpose()
     }
 
     /// Chooses what is read of an integration's Items from now on, and asks for it.
@@ -220,7 +221,7 @@ impl Store {
         id: &IntegrationId,
     ) -> Result<Option<SecretString>, Error> {
         let get = sqlx::query(SECRETS).bind(id.to_string());
-        let Some(row) = get.fetch_optional(self.db.readers()).await? else { return Ok(None) };
+        let Some(row) = self.db.fetch_optional(get).await? else { return Ok(None) };
         let data_key = self.unwrap_data_key(&row, id.as_str())?;
         let sealed: Vec<u8> = row.try_get("secret")?;
         Ok(Some(data_key.open(&sealed, secret_place(id.as_str()))?))
@@ -229,7 +230,7 @@ impl Store {
     /// The data key of an integration, for sealing within it.
     pub(crate) async fn data_key(&self, id: &IntegrationId) -> Result<Option<DataKey>, Error> {
         let get = sqlx::query(SECRETS).bind(id.to_string());
-        let row = get.fetch_optional(self.db.readers()).await?;
+        let row = self.db.fetch_optional(get).await?;
         row.map(|row| self.unwrap_data_key(&row, id.as_str())).transpose()
     }
 
@@ -252,6 +253,8 @@ impl Store {
 }
 
 async fn delete(connection: &mut Connected, id: &str, now: Timestamp) -> Result<bool, Error> {
+    let hold = sqlx::query(dialect::text(connection, HOLD)).bind(id.to_owned());
+    hold.fetch_optional(&mut *connection).await?;
     let live = sqlx::query(LIVE_ITEMS).bind(id.to_owned()).fetch_one(&mut *connection).await?;
     if live.try_get::<i64, _>(0)? > 0 {
         return Ok(false);

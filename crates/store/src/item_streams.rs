@@ -167,7 +167,7 @@ impl Store {
     /// What is known of the streams of an Item that were ever read on their own.
     pub async fn stream_states(&self, item: &ItemKey) -> Result<Vec<StreamState>, Error> {
         let list = sqlx::query(OF_ITEM).bind(item.to_string());
-        list.fetch_all(self.db.readers()).await?.iter().map(read).collect()
+        self.db.fetch_all(list).await?.iter().map(read).collect()
     }
 }
 

@@ -11,7 +11,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use crate::Store;
-use crate::db::Connected;
+use crate::db::{Connected, dialect};
 use crate::erasure::erase_data;
 use crate::error::Error;
 use crate::integrations::parsed;
@@ -57,7 +57,8 @@ declare! {
         "SELECT id, integration_id, end_user_id, name, created_at FROM end_users \
          WHERE id = $1 OR end_user_id = $1 ORDER BY id LIMIT 100";
     /// Asked within the write, because an integration may be deleted at the same time.
-    INTEGRATION_EXISTS = "SELECT id FROM integrations WHERE id = $1";
+    INTEGRATION_EXISTS = "SELECT id FROM integrations WHERE id = $1 /* lock */";
+    HOLD = "SELECT id FROM items WHERE id = $1 /* lock */";
     ADD_ITEM =
         "INSERT INTO items (id, item_id, integration_id, end_user_key, access_token, \
             institution_id, institution_name, status, life, history, days_requested, cursor, \
@@ -241,7 +242,7 @@ impl Store {
                     };
                     let outcome = match owner {
                         None => {
-                            let exists = sqlx::query(INTEGRATION_EXISTS);
+                            let exists = sqlx::query(dialect::text(connection, INTEGRATION_EXISTS));
                             let exists = exists.bind(new.integration.to_string());
                             if exists.fetch_optional(&mut *connection).await?.is_none() {
                                 return Err(Error::corrupt("an integration"));
@@ -280,13 +281,13 @@ impl Store {
             .bind(integration.map(ToString::to_string))
             .bind(after.map(str::to_owned))
             .bind(limit);
-        list.fetch_all(self.db.readers()).await?.iter().map(read_end_user).collect()
+        self.db.fetch_all(list).await?.iter().map(read_end_user).collect()
     }
 
     /// The end users of this id, ours or the caller's: two where integrations share a name.
     pub async fn find_end_users(&self, id: &str) -> Result<Vec<EndUser>, Error> {
         let find = sqlx::query(FIND_END_USER).bind(id.to_owned());
-        find.fetch_all(self.db.readers()).await?.iter().map(read_end_user).collect()
+        self.db.fetch_all(find).await?.iter().map(read_end_user).collect()
     }
 
     /// Items in the order they were linked, behind one.
@@ -302,18 +303,18 @@ impl Store {
             .bind(after.map(str::to_owned))
             .bind(filter.status.map(ItemStatus::as_str))
             .bind(limit);
-        list.fetch_all(self.db.readers()).await?.iter().map(read_item).collect()
+        self.db.fetch_all(list).await?.iter().map(read_item).collect()
     }
 
     /// How many Items of an integration have not ended at Plaid.
     pub async fn live_items(&self, integration: &IntegrationId) -> Result<i64, Error> {
         let count = sqlx::query(COUNT_LIVE).bind(integration.to_string());
-        Ok(count.fetch_one(self.db.readers()).await?.try_get(0)?)
+        Ok(self.db.fetch_one(count).await?.try_get(0)?)
     }
 
     /// How many Items of the whole installation are polled.
     pub async fn polled_items(&self) -> Result<i64, Error> {
-        let count = sqlx::query(COUNT_ALL_LIVE).fetch_one(self.db.readers()).await?;
+        let count = self.db.fetch_one(sqlx::query(COUNT_ALL_LIVE)).await?;
         Ok(count.try_get(0)?)
     }
 
@@ -374,19 +375,19 @@ impl Store {
             .bind(integration.to_string())
             .bind(since.as_microsecond())
             .bind(i64::from(with_history));
-        Ok(count.fetch_one(self.db.readers()).await?.try_get(0)?)
+        Ok(self.db.fetch_one(count).await?.try_get(0)?)
     }
 
     /// The Item of this id, ours or Plaid's.
     pub async fn item(&self, id: &str) -> Result<Option<Item>, Error> {
         let get = sqlx::query(GET_ITEM).bind(id.to_owned());
-        get.fetch_optional(self.db.readers()).await?.as_ref().map(read_item).transpose()
+        self.db.fetch_optional(get).await?.as_ref().map(read_item).transpose()
     }
 
     /// The access token of an Item, while it has one.
     pub async fn access_token(&self, key: &ItemKey) -> Result<Option<SecretString>, Error> {
         let get = sqlx::query(TOKEN).bind(key.to_string());
-        let Some(row) = get.fetch_optional(self.db.readers()).await? else { return Ok(None) };
+        let Some(row) = self.db.fetch_optional(get).await? else { return Ok(None) };
         let sealed: Option<Vec<u8>> = row.try_get("access_token")?;
         let integration: IntegrationId = parsed(&row, "integration_id")?;
         let data_key = self.data_key(&integration).await?;
@@ -407,7 +408,6 @@ impl Store {
                 Box::pin(async move {
                     let FailedSync { trouble, detail, started_at, request_ids, not_before } =
                         failed;
-                    work::fail(connection, &lease, not_before, &detail).await?;
                     let event = ItemEvent::Troubled { trouble };
                     life::happen(connection, &key, &event, Some(&detail), &ambient).await?;
                     let now = ambient.now();
@@ -417,7 +417,7 @@ impl Store {
                         started_at,
                         ended_at: now,
                         succeeded: false,
-                        outcome: detail,
+                        outcome: detail.clone(),
                         request_ids,
                         pages: 0,
                         restarts: 0,
@@ -426,7 +426,8 @@ impl Store {
                         modified: 0,
                         removed: 0,
                     };
-                    syncs::add(connection, &key, &sync, &ambient).await
+                    syncs::add(connection, &key, &sync, &ambient).await?;
+                    work::fail(connection, &lease, not_before, &detail).await
                 })
             })
             .await?;
@@ -458,7 +459,7 @@ impl Store {
         self.db
             .write(move |connection| {
                 Box::pin(async move {
-                    work::stop_leased(connection, &lease).await?;
+                    hold(connection, &key).await?;
                     let wish = sqlx::query(WISHES_ERASURE).bind(key.clone());
                     let erase: i64 = wish.fetch_one(&mut *connection).await?.try_get(0)?;
                     if erase != 0 {
@@ -467,7 +468,7 @@ impl Store {
                     sqlx::query(FORGET_TOKEN).bind(key.clone()).execute(&mut *connection).await?;
                     let event = ItemEvent::RemovalConfirmed;
                     life::happen(connection, &key, &event, None, &ambient).await?;
-                    Ok(())
+                    work::stop_leased(connection, &lease).await
                 })
             })
             .await?;
@@ -477,8 +478,8 @@ impl Store {
 
     /// Numbers for the overview.
     pub async fn summary(&self) -> Result<Summary, Error> {
-        let counts = sqlx::query(SUMMARY_COUNTS).fetch_one(self.db.readers()).await?;
-        let rows = sqlx::query(SUMMARY_ITEMS).fetch_all(self.db.readers()).await?;
+        let counts = self.db.fetch_one(sqlx::query(SUMMARY_COUNTS)).await?;
+        let rows = self.db.fetch_all(sqlx::query(SUMMARY_ITEMS)).await?;
         let status = |row: &AnyRow| {
             let name: String = row.try_get("status")?;
             let status = ItemStatus::from_name(&name).ok_or(Error::corrupt("a status"))?;
@@ -570,6 +571,13 @@ async fn replace(
     item_streams::make_all_due(connection, key.as_str()).await?;
     work::poke_by_person(connection, WorkKind::Sync, key.as_str(), ambient.now()).await?;
     Ok(LinkOutcome::Replaced(key))
+}
+
+/// Holds an Item until a larger write ends, so that nobody else changes what belongs to it.
+pub(crate) async fn hold(connection: &mut Connected, item: &str) -> Result<(), Error> {
+    let hold = sqlx::query(dialect::text(connection, HOLD)).bind(item.to_owned());
+    hold.fetch_optional(connection).await?;
+    Ok(())
 }
 
 /// Moves an Item's cursor, unless somebody else has moved it or the Item is being removed.

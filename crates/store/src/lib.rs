@@ -25,6 +25,7 @@ mod life;
 mod link_sessions;
 mod operators;
 mod outbox;
+mod processes;
 mod records;
 mod runs;
 mod seal;
@@ -42,16 +43,16 @@ mod work;
 
 use std::sync::Arc;
 
-use model::Ambient;
+use model::{Ambient, IntegrationId};
 
 pub use annotations::Word;
 pub use api_keys::{ApiKey, Scope};
 pub use balance_readings::BalanceReading;
-pub use changes::{ChangeFilter, ChangeWatch};
+pub use changes::{ChangeFilter, ChangeWatch, Hint, LogEntry};
 pub use connections::{
     Connection, ConnectionSecrets, NewConnection, NewDestination, StreamProgress,
 };
-pub use db::{Database, OpenError};
+pub use db::{Database, Migration, OpenError, PostgresUrl, Worry};
 pub use duplicates::AccountTraits;
 pub use enrichments::{Enrichable, StoredSeries};
 pub use error::Error;
@@ -64,7 +65,7 @@ pub use operators::Session;
 pub use outbox::{Attempt, Delivery, Notice, Subscription};
 pub use runs::{LogLine, Run, RunBody, RunKind, RunState, StreamRun};
 pub use seal::{MasterKey, SealError};
-pub use statement::statements;
+pub use statement::{statements, statements_for_postgres};
 pub use suggestions::{Settled, Suggestion};
 pub use syncs::SyncRecord;
 pub use transactions::{TransactionFilter, TransactionPlace};
@@ -94,6 +95,22 @@ impl Store {
             Self { db, master_key: Arc::new(master_key), ambient, news: ChangeWatch::default() };
         store.prove_master_key().await?;
         Ok(store)
+    }
+
+    /// The same store, as one integration sees it: on PostgreSQL nothing else is there, whatever a
+    /// statement asks for. SQLite has no such wall.
+    pub fn within(&self, integration: &IntegrationId) -> Self {
+        Self { db: self.db.within(integration), ..self.clone() }
+    }
+
+    /// Whether other processes may work on the same database.
+    pub fn is_shared(&self) -> bool {
+        self.db.is_shared()
+    }
+
+    /// What an operator should know of the database; nothing when all is well.
+    pub fn worries(&self) -> &[Worry] {
+        self.db.worries()
     }
 
     /// Proves that the writer lives, by a write of nothing.

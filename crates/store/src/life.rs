@@ -7,7 +7,7 @@ use serde_json::json;
 use sqlx::Row;
 
 use crate::Store;
-use crate::db::Connected;
+use crate::db::{Connected, dialect};
 use crate::error::Error;
 use crate::outbox::{self, Notice};
 use crate::records;
@@ -17,7 +17,7 @@ use crate::work::{self, WorkKind};
 declare! {
     READ =
         "SELECT i.life, i.status, i.item_id, i.integration_id, e.end_user_id FROM items i \
-         JOIN end_users e ON e.id = i.end_user_key WHERE i.id = $1";
+         JOIN end_users e ON e.id = i.end_user_key WHERE i.id = $1 /* lock i */";
     /// `$5` keeps the words that explain a state that has not changed.
     WRITE =
         "UPDATE items SET life = $2, status = $3, \
@@ -33,7 +33,8 @@ pub(crate) async fn happen(
     detail: Option<&str>,
     ambient: &Ambient,
 ) -> Result<ItemStatus, Error> {
-    let row = sqlx::query(READ).bind(item.to_owned()).fetch_one(&mut *connection).await?;
+    let read = sqlx::query(dialect::text(connection, READ)).bind(item.to_owned());
+    let row = read.fetch_one(&mut *connection).await?;
     let (life, status): (String, String) = (row.try_get("life")?, row.try_get("status")?);
     let before = ItemStatus::from_name(&status).ok_or(Error::corrupt("a status"))?;
     let life: ItemLife = serde_json::from_str(&life).map_err(|_| Error::corrupt("a life"))?;

@@ -136,6 +136,7 @@ pub struct VisitEnded {
 }
 
 /// The end of a known visit with its tokens sealed.
+#[derive(Clone)]
 pub(crate) struct SealedVisit {
     session: String,
     public_tokens: Vec<u8>,
@@ -250,7 +251,7 @@ impl Store {
         id: &str,
     ) -> Result<Option<(LinkSession, LinkSecrets)>, Error> {
         let get = sqlx::query(GET).bind(id.to_owned());
-        let Some(row) = get.fetch_optional(self.db.readers()).await? else { return Ok(None) };
+        let Some(row) = self.db.fetch_optional(get).await? else { return Ok(None) };
         let session = read(&row)?;
         let data_key = self.data_key(&session.integration_id).await?;
         let data_key = data_key.ok_or(Error::corrupt("an integration"))?;
@@ -280,13 +281,13 @@ impl Store {
             .bind(integration.to_string())
             .bind(after.map(str::to_owned))
             .bind(limit);
-        list.fetch_all(self.db.readers()).await?.iter().map(read).collect()
+        self.db.fetch_all(list).await?.iter().map(read).collect()
     }
 
     /// The newest visit that was to repair an Item.
     pub async fn newest_link_session(&self, item: &ItemKey) -> Result<Option<LinkSession>, Error> {
         let find = sqlx::query(NEWEST_OF_ITEM).bind(item.to_string());
-        find.fetch_optional(self.db.readers()).await?.as_ref().map(read).transpose()
+        self.db.fetch_optional(find).await?.as_ref().map(read).transpose()
     }
 
     /// Seals the tokens of a visit that is ours; nothing, if its link token is not.
@@ -295,7 +296,7 @@ impl Store {
         visit: &VisitEnded,
     ) -> Result<Option<SealedVisit>, Error> {
         let find = sqlx::query(BY_TOKEN).bind(hash(&visit.link_token));
-        let Some(row) = find.fetch_optional(self.db.readers()).await? else { return Ok(None) };
+        let Some(row) = self.db.fetch_optional(find).await? else { return Ok(None) };
         let session: String = row.try_get("id")?;
         let integration: IntegrationId = parsed(&row, "integration_id")?;
         let repairs: Option<String> = row.try_get("item")?;

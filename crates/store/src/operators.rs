@@ -54,7 +54,7 @@ pub struct Session {
 impl Store {
     /// Whether anybody can sign in yet.
     pub async fn has_operators(&self) -> Result<bool, Error> {
-        let count: i64 = sqlx::query(COUNT).fetch_one(self.db.readers()).await?.try_get(0)?;
+        let count: i64 = self.db.fetch_one(sqlx::query(COUNT)).await?.try_get(0)?;
         Ok(count > 0)
     }
 
@@ -80,7 +80,7 @@ impl Store {
     pub async fn is_setup_link(&self, token: &str) -> Result<bool, Error> {
         let now = self.ambient.now().as_microsecond();
         let find = sqlx::query(LINK_IS_GOOD).bind(hash(token)).bind(now);
-        let count: i64 = find.fetch_one(self.db.readers()).await?.try_get(0)?;
+        let count: i64 = self.db.fetch_one(find).await?.try_get(0)?;
         Ok(count > 0)
     }
 
@@ -114,7 +114,7 @@ impl Store {
     /// The password hash of a person.
     pub async fn password_hash(&self, name: &str) -> Result<Option<String>, Error> {
         let find = sqlx::query(PASSWORD).bind(name.to_owned());
-        let row = find.fetch_optional(self.db.readers()).await?;
+        let row = self.db.fetch_optional(find).await?;
         Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
 
@@ -147,7 +147,7 @@ impl Store {
     pub async fn session(&self, token: &str) -> Result<Option<Session>, Error> {
         let (idle, oldest) = self.session_limits();
         let find = sqlx::query(FIND_SESSION).bind(hash(token)).bind(idle).bind(oldest);
-        let Some(row) = find.fetch_optional(self.db.readers()).await? else { return Ok(None) };
+        let Some(row) = self.db.fetch_optional(find).await? else { return Ok(None) };
         let used_at = instant(row.try_get("used_at")?)?;
         if self.ambient.now().duration_since(used_at) > USE_NOTED_EVERY {
             self.note_session_use(token).await;

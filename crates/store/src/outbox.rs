@@ -249,7 +249,7 @@ impl Store {
             .bind(integration.to_string())
             .bind(after.map(str::to_owned))
             .bind(limit);
-        list.fetch_all(self.db.readers()).await?.iter().map(subscription).collect()
+        self.db.fetch_all(list).await?.iter().map(subscription).collect()
     }
 
     /// A subscription with its secret.
@@ -258,7 +258,7 @@ impl Store {
         id: &str,
     ) -> Result<Option<(Subscription, SecretString)>, Error> {
         let get = sqlx::query(GET).bind(id.to_owned());
-        let Some(row) = get.fetch_optional(self.db.readers()).await? else { return Ok(None) };
+        let Some(row) = self.db.fetch_optional(get).await? else { return Ok(None) };
         let found = subscription(&row)?;
         let data_key = self.data_key(&found.integration_id).await?;
         let data_key = data_key.ok_or(Error::corrupt("an integration"))?;
@@ -286,7 +286,7 @@ impl Store {
     /// One delivery.
     pub async fn delivery(&self, id: &str) -> Result<Option<Delivery>, Error> {
         let get = sqlx::query(DELIVERY).bind(id.to_owned());
-        get.fetch_optional(self.db.readers()).await?.as_ref().map(delivery).transpose()
+        self.db.fetch_optional(get).await?.as_ref().map(delivery).transpose()
     }
 
     /// Deliveries of a subscription, newest first, behind one.
@@ -300,7 +300,7 @@ impl Store {
             .bind(subscription.to_string())
             .bind(after.map(str::to_owned))
             .bind(limit);
-        list.fetch_all(self.db.readers()).await?.iter().map(delivery).collect()
+        self.db.fetch_all(list).await?.iter().map(delivery).collect()
     }
 
     /// Notes how an attempt went, and ends or puts off the work of it.

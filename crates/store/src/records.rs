@@ -389,7 +389,7 @@ impl Store {
             .bind(stream.as_str())
             .bind(after.map(str::to_owned))
             .bind(limit);
-        let rows = list.fetch_all(self.db.readers()).await?;
+        let rows = self.db.fetch_all(list).await?;
         rows.iter().map(|row| read(&row.try_get::<String, _>("body")?)).collect()
     }
 
@@ -407,7 +407,7 @@ impl Store {
             .bind(stream.as_str())
             .bind(after.map(str::to_owned))
             .bind(limit);
-        let rows = list.fetch_all(self.db.readers()).await?;
+        let rows = self.db.fetch_all(list).await?;
         let Some(first) = rows.first() else { return Ok(Vec::new()) };
         let integration = parsed(first, "integration_id")?;
         let key = match stream.declaration().sealed {

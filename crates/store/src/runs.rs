@@ -255,7 +255,7 @@ impl Store {
     /// The run that waits longest, if any.
     pub async fn waiting_run(&self, connection: &ConnectionId) -> Result<Option<Run>, Error> {
         let next = sqlx::query(NEXT).bind(connection.to_string());
-        next.fetch_optional(self.db.readers()).await?.as_ref().map(read).transpose()
+        self.db.fetch_optional(next).await?.as_ref().map(read).transpose()
     }
 
     /// Begins the run that waits longest, or else a new load.
@@ -361,14 +361,14 @@ impl Store {
     /// Whether a person asked for a run's end.
     pub async fn is_cancelled(&self, run: &RunId) -> Result<bool, Error> {
         let find = sqlx::query(IS_CANCELLED).bind(run.to_string());
-        let row = find.fetch_optional(self.db.readers()).await?;
+        let row = self.db.fetch_optional(find).await?;
         Ok(row.map(|row| row.try_get::<i64, _>(0)).transpose()? == Some(1))
     }
 
     /// One run.
     pub async fn run(&self, id: &str) -> Result<Option<Run>, Error> {
         let get = sqlx::query(GET).bind(id.to_owned());
-        get.fetch_optional(self.db.readers()).await?.as_ref().map(read).transpose()
+        self.db.fetch_optional(get).await?.as_ref().map(read).transpose()
     }
 
     /// Runs of a connection, newest first, behind one.
@@ -380,7 +380,7 @@ impl Store {
     ) -> Result<Vec<Run>, Error> {
         let list = sqlx::query(LIST).bind(connection.to_string());
         let list = list.bind(after.map(str::to_owned)).bind(limit);
-        list.fetch_all(self.db.readers()).await?.iter().map(read).collect()
+        self.db.fetch_all(list).await?.iter().map(read).collect()
     }
 
     /// Forgets runs that ended before a time.

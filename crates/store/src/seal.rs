@@ -44,6 +44,7 @@ pub enum SealError {
 }
 
 /// A key that seals. It cannot be printed.
+#[derive(Clone)]
 struct Key {
     id: [u8; KEY_ID_BYTES],
     bytes: Zeroizing<[u8; KEY_BYTES]>,
@@ -53,6 +54,7 @@ struct Key {
 pub struct MasterKey(Key);
 
 /// The key of one integration or source.
+#[derive(Clone)]
 pub(crate) struct DataKey(Key);
 
 /// Where a secret belongs.
@@ -195,7 +197,7 @@ impl Store {
                 })
             })
             .await?;
-        let row = sqlx::query(READ_KEY_CHECK).fetch_one(self.db.readers()).await?;
+        let row = self.db.fetch_one(sqlx::query(READ_KEY_CHECK)).await?;
         let sealed: Vec<u8> = row.try_get(0)?;
         self.master_key.0.open(&sealed, CHECK_PLACE)?;
         Ok(())

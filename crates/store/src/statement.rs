@@ -1,6 +1,8 @@
 //! Every SQL statement of the program, declared with the macro below so that a test can prepare
 //! each of them on both engines.
 
+use crate::db::dialect;
+
 /// Declares statements as constants and lists them.
 macro_rules! declare {
     ($($(#[$doc:meta])* $name:ident = $sql:expr;)*) => {
@@ -12,7 +14,7 @@ pub(crate) use declare;
 
 /// Every statement with its name and file.
 pub fn statements() -> Vec<(&'static str, &'static str, &'static str)> {
-    let files: [(&str, &[(&'static str, &'static str)]); 30] = [
+    let files: [(&str, &[(&'static str, &'static str)]); 31] = [
         ("annotations", crate::annotations::STATEMENTS),
         ("api_keys", crate::api_keys::STATEMENTS),
         ("balance_readings", crate::balance_readings::STATEMENTS),
@@ -31,6 +33,7 @@ pub fn statements() -> Vec<(&'static str, &'static str, &'static str)> {
         ("link_sessions", crate::link_sessions::STATEMENTS),
         ("operators", crate::operators::STATEMENTS),
         ("outbox", crate::outbox::STATEMENTS),
+        ("processes", crate::processes::STATEMENTS),
         ("records", crate::records::STATEMENTS),
         ("runs", crate::runs::STATEMENTS),
         ("seal", crate::seal::STATEMENTS),
@@ -48,6 +51,12 @@ pub fn statements() -> Vec<(&'static str, &'static str, &'static str)> {
         .into_iter()
         .flat_map(|(file, list)| list.iter().map(move |(name, sql)| (file, *name, *sql)));
     listed.chain(batches()).collect()
+}
+
+/// The same as PostgreSQL reads them.
+pub fn statements_for_postgres() -> Vec<(&'static str, &'static str, String)> {
+    let read = |(file, name, sql)| (file, name, dialect::for_postgres(sql));
+    statements().into_iter().map(read).collect()
 }
 
 /// Statements whose text is made once at run time because it repeats for many rows.

@@ -7,7 +7,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use crate::Store;
-use crate::db::Connected;
+use crate::db::{Connected, dialect};
 use crate::enrichments;
 use crate::error::Error;
 use crate::feed_writer::FeedWriter;
@@ -30,7 +30,7 @@ declare! {
          AND (CAST($3 AS BIGINT) = 1 OR resolution IS NULL) ORDER BY id LIMIT $4";
     GET =
         "SELECT id, item, kind, from_id, to_id, reason, created_at, resolution, resolved_at \
-         FROM suggestions WHERE id = $1";
+         FROM suggestions WHERE id = $1 /* lock */";
     RESOLVE =
         "UPDATE suggestions SET resolution = $2, resolved_at = $3 \
          WHERE id = $1 AND resolution IS NULL";
@@ -176,13 +176,13 @@ impl Store {
             .bind(after.map(str::to_owned))
             .bind(i64::from(with_settled))
             .bind(limit);
-        list.fetch_all(self.db.readers()).await?.iter().map(read).collect()
+        self.db.fetch_all(list).await?.iter().map(read).collect()
     }
 
     /// One suggestion.
     pub async fn suggestion(&self, id: &str) -> Result<Option<Suggestion>, Error> {
         let get = sqlx::query(GET).bind(id.to_owned());
-        get.fetch_optional(self.db.readers()).await?.as_ref().map(read).transpose()
+        self.db.fetch_optional(get).await?.as_ref().map(read).transpose()
     }
 
     /// Joins the two events, or leaves them as they are, for good.
@@ -205,7 +205,7 @@ async fn settle(
     accept: bool,
     ambient: &Ambient,
 ) -> Result<Settled, Error> {
-    let get = sqlx::query(GET).bind(id.to_owned());
+    let get = sqlx::query(dialect::text(connection, GET)).bind(id.to_owned());
     let Some(row) = get.fetch_optional(&mut *connection).await? else {
         return Ok(Settled::Unknown);
     };

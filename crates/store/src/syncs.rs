@@ -77,7 +77,7 @@ impl Store {
     ) -> Result<Vec<(String, SyncRecord)>, Error> {
         let list =
             sqlx::query(OF_ITEM).bind(item.to_string()).bind(after.map(str::to_owned)).bind(limit);
-        let rows = list.fetch_all(self.db.readers()).await?;
+        let rows = self.db.fetch_all(list).await?;
         rows.iter()
             .map(|row| {
                 let body: String = row.try_get("body")?;

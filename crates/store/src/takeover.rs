@@ -5,16 +5,17 @@ use jiff::Timestamp;
 use model::{ChangeKind, Stream, Transaction};
 use sqlx::Row;
 
-use crate::db::Connected;
+use crate::db::{Connected, dialect};
 use crate::error::Error;
 use crate::feed_writer::FeedWriter;
+use crate::items;
 use crate::records::json;
 use crate::statement::declare;
 
 declare! {
     ROW =
         "SELECT item, account_id, transaction_id, date, amount_minor, currency, pending, removed, \
-            version, body, raw FROM transactions WHERE id = $1";
+            version, body, raw FROM transactions WHERE id = $1 /* lock */";
     /// Frees Plaid's id for the event that takes it over; our own id cannot collide with one.
     GIVE_UP =
         "UPDATE transactions SET transaction_id = id, pending_transaction_id = NULL, pending = 0, \
@@ -51,6 +52,9 @@ pub(crate) async fn take_over(
     let open = old.record.pending || old.removed || old.item != new.item;
     if new.removed || new.item != feed.item || !open {
         return Ok(false);
+    }
+    if old.item != feed.item {
+        items::hold(connection, &old.item).await?;
     }
     feed.supersede_of(new.item.clone(), Stream::Transactions, other, new.version, new.body);
     feed.change(Stream::Transactions, other, new.version + 1, ChangeKind::Removed);
@@ -106,7 +110,7 @@ fn merged(
 }
 
 async fn event(connection: &mut Connected, id: &str) -> Result<Option<Event>, Error> {
-    let find = sqlx::query(ROW).bind(id.to_owned());
+    let find = sqlx::query(dialect::text(connection, ROW)).bind(id.to_owned());
     let Some(row) = find.fetch_optional(connection).await? else { return Ok(None) };
     let body: String = row.try_get("body")?;
     let removed: i64 = row.try_get("removed")?;

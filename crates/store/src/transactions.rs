@@ -444,13 +444,13 @@ impl Store {
     /// How many live transactions an Item has.
     pub async fn count_transactions(&self, item: &ItemKey) -> Result<i64, Error> {
         let count = sqlx::query(COUNT_OF_ITEM).bind(item.to_string());
-        Ok(count.fetch_one(self.db.readers()).await?.try_get(0)?)
+        Ok(self.db.fetch_one(count).await?.try_get(0)?)
     }
 
     /// A transaction by our id, live or removed.
     pub async fn transaction(&self, id: &str) -> Result<Option<Transaction>, Error> {
         let get = sqlx::query(GET).bind(id.to_owned());
-        get.fetch_optional(self.db.readers()).await?.as_ref().map(read).transpose()
+        self.db.fetch_optional(get).await?.as_ref().map(read).transpose()
     }
 
     /// Transactions, newest first, behind a place.
@@ -476,7 +476,7 @@ impl Store {
             .bind(after.map(|place| place.id.clone()).unwrap_or_default())
             .bind(i64::from(filter.with_removed))
             .bind(limit);
-        list.fetch_all(self.db.readers()).await?.iter().map(read).collect()
+        self.db.fetch_all(list).await?.iter().map(read).collect()
     }
 }
 

@@ -123,9 +123,10 @@ impl Store {
             .write(move |connection| {
                 Box::pin(async move {
                     let mut application = Application {
+                        // First of all the Item is held; what is read after that stays true.
+                        feed: FeedWriter::open(connection, update.item.as_str()).await?,
                         before: items::progress(connection, update.item.as_str()).await?,
                         proof: Proof::Nothing,
-                        feed: FeedWriter::open(connection, update.item.as_str()).await?,
                         data_key: data_key.as_ref(),
                         ambient: &ambient,
                         applied: Applied::default(),

@@ -69,7 +69,7 @@ impl Store {
             .bind(integration.to_string())
             .bind(from.to_string())
             .bind(to.to_string());
-        let rows = list.fetch_all(self.db.readers()).await?;
+        let rows = self.db.fetch_all(list).await?;
         rows.iter()
             .map(|row| {
                 let day: String = row.try_get("day")?;

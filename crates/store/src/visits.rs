@@ -32,7 +32,7 @@ impl Store {
     ) -> Result<Option<Timestamp>, Error> {
         let now = self.ambient.now();
         let find = sqlx::query(FIND).bind(operator.to_owned()).bind(end_user.to_string());
-        let known = find.fetch_optional(self.db.readers()).await?;
+        let known = self.db.fetch_optional(find).await?;
         let known = known.map(|row| -> Result<_, Error> {
             Ok((instant(row.try_get("seen_at")?)?, instant(row.try_get("before_at")?)?))
         });

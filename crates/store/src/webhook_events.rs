@@ -124,7 +124,7 @@ impl Store {
 
     /// All kept keys.
     pub async fn webhook_keys(&self) -> Result<Vec<WebhookKey>, Error> {
-        let rows = sqlx::query(KEYS).fetch_all(self.db.readers()).await?;
+        let rows = self.db.fetch_all(sqlx::query(KEYS)).await?;
         rows.iter()
             .map(|row| {
                 Ok(WebhookKey {

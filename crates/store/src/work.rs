@@ -7,7 +7,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use crate::Store;
-use crate::db::Connected;
+use crate::db::{Connected, Query, dialect};
 use crate::error::Error;
 use crate::statement::declare;
 
@@ -27,7 +27,7 @@ declare! {
             claimed_seq = wanted_seq, not_before = 0 \
          WHERE (kind, subject) IN (SELECT kind, subject FROM work \
             WHERE kind = $1 AND due_at <= $2 AND not_before <= $2 AND lease_until <= $2 \
-                AND attempts <= $5 ORDER BY due_at LIMIT 1) \
+                AND attempts <= $5 ORDER BY due_at LIMIT 1 /* skip locked */) \
          RETURNING subject, fence, attempts";
     /// Whether there is anything to claim: asked of the readers first, so that workers who wake for
     /// nothing do not hold up the writer.
@@ -52,7 +52,15 @@ declare! {
          AND lease_owner IS NOT NULL";
     STOP_LEASED = "DELETE FROM work WHERE kind = $1 AND subject = $2 AND fence = $3";
     /// A single process that starts owns every lease: whoever held one is gone.
-    CLEAR_LEASES = "UPDATE work SET lease_owner = NULL, lease_until = 0 WHERE lease_until > 0";
+    CLEAR_LEASES =
+        "UPDATE work SET lease_owner = NULL, lease_until = 0 WHERE lease_owner IS NOT NULL";
+    /// What a process that ends has not finished is free at once.
+    RELEASE = "UPDATE work SET lease_owner = NULL, lease_until = 0 WHERE lease_owner = $1";
+    CLAIMABLE_KINDS =
+        "WITH kinds (kind) AS (VALUES ('sync'), ('notify'), ('enrich'), ('deliver'), \
+            ('link_session'), ('run'), ('sequence'), ('schedule'), ('publish')) \
+         SELECT kind FROM kinds WHERE EXISTS (SELECT 1 FROM work w WHERE w.kind = kinds.kind \
+            AND w.due_at <= $1 AND w.not_before <= $1 AND w.lease_until <= $1)";
     /// Rows that are due but held back or held, of which there are few; else the first one to come.
     NEXT_DUE =
         "SELECT MIN(at) FROM \
@@ -82,12 +90,31 @@ pub enum WorkKind {
     LinkSession,
     /// Write what a connection has due. Subject: the connection.
     Run,
+    /// Give changes their place in the feed, for as long as the process lives. Subject: `feed`.
+    Sequence,
+    /// Forget what is old, and wake those whose work has become due. Subject: `clock`.
+    Schedule,
+    /// Bring the feed to the event log. Subject: `log`.
+    Publish,
 }
 
 impl WorkKind {
-    /// Every kind, in the order of their declaration.
-    pub const ALL: [Self; 6] =
+    /// Kinds of which any write may leave something to do. The others are held for good by one process.
+    pub(crate) const POKED: [Self; 6] =
         [Self::Sync, Self::Notify, Self::Enrich, Self::Deliver, Self::LinkSession, Self::Run];
+
+    /// Every kind, in the order of their declaration.
+    pub const ALL: [Self; 9] = [
+        Self::Sync,
+        Self::Notify,
+        Self::Enrich,
+        Self::Deliver,
+        Self::LinkSession,
+        Self::Run,
+        Self::Sequence,
+        Self::Schedule,
+        Self::Publish,
+    ];
 
     /// The name as stored.
     pub fn as_str(self) -> &'static str {
@@ -98,7 +125,15 @@ impl WorkKind {
             Self::Deliver => "deliver",
             Self::LinkSession => "link_session",
             Self::Run => "run",
+            Self::Sequence => "sequence",
+            Self::Schedule => "schedule",
+            Self::Publish => "publish",
         }
+    }
+
+    /// The kind of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 }
 
@@ -145,9 +180,7 @@ impl Store {
         lasts: SignedDuration,
     ) -> Result<Option<Lease>, Error> {
         let now = self.ambient.now();
-        let claimable = sqlx::query(IS_CLAIMABLE).bind(kind.as_str()).bind(now.as_microsecond());
-        let claimable = claimable.bind(most_attempts).fetch_optional(self.db.readers()).await?;
-        if claimable.is_none() {
+        if !self.is_shared() && !self.is_claimable(kind, most_attempts, now).await? {
             return Ok(None);
         }
         let until = now.saturating_add(lasts).unwrap_or(now).as_microsecond();
@@ -155,7 +188,7 @@ impl Store {
         self.db
             .write(move |connection| {
                 Box::pin(async move {
-                    let claim = sqlx::query(CLAIM)
+                    let claim = sqlx::query(dialect::text(connection, CLAIM))
                         .bind(kind.as_str())
                         .bind(now.as_microsecond())
                         .bind(owner)
@@ -166,6 +199,42 @@ impl Store {
                 })
             })
             .await
+    }
+
+    async fn is_claimable(
+        &self,
+        kind: WorkKind,
+        most_attempts: i64,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let claimable = sqlx::query(IS_CLAIMABLE).bind(kind.as_str()).bind(now.as_microsecond());
+        Ok(self.db.fetch_optional(claimable.bind(most_attempts)).await?.is_some())
+    }
+
+    /// Kinds of which a row can be claimed now.
+    pub async fn claimable_kinds(&self) -> Result<Vec<WorkKind>, Error> {
+        let now = self.ambient.now().as_microsecond();
+        let rows = self.db.fetch_all(sqlx::query(CLAIMABLE_KINDS).bind(now)).await?;
+        let kind = |row: &AnyRow| {
+            let name: String = row.try_get(0)?;
+            WorkKind::from_name(&name).ok_or(Error::corrupt("a kind of work"))
+        };
+        rows.iter().map(kind).collect()
+    }
+
+    /// Gives back what a process that ends has claimed and not finished.
+    pub async fn release_leases(&self, owner: &str) -> Result<(), Error> {
+        let owner = owner.to_owned();
+        self.db
+            .write(move |connection| {
+                Box::pin(async move {
+                    sqlx::query(RELEASE).bind(owner).execute(connection).await?;
+                    Ok(())
+                })
+            })
+            .await?;
+        self.news.announce_work();
+        Ok(())
     }
 
     /// Holds a lease longer. [`Error::Stale`] if it was lost.
@@ -193,7 +262,7 @@ impl Store {
     async fn settle(
         &self,
         lease: &Lease,
-        query: impl FnOnce(&Lease) -> Query + Send + 'static,
+        query: impl FnOnce(&Lease) -> Query + Clone + Send + 'static,
     ) -> Result<(), Error> {
         let lease = lease.clone();
         self.db
@@ -223,7 +292,7 @@ impl Store {
     ) -> Result<Option<Timestamp>, Error> {
         let now = self.ambient.now().as_microsecond();
         let next = sqlx::query(NEXT_DUE).bind(kind.as_str()).bind(most_attempts).bind(now);
-        let row = next.fetch_one(self.db.readers()).await?;
+        let row = self.db.fetch_one(next).await?;
         let micros: Option<i64> = row.try_get(0)?;
         Ok(micros.and_then(|micros| Timestamp::from_microsecond(micros).ok()))
     }
@@ -233,7 +302,7 @@ impl Store {
     /// Whether a piece of work is being done now.
     pub async fn is_at_work(&self, kind: WorkKind, subject: &str) -> Result<bool, Error> {
         let find = sqlx::query(IS_LEASED).bind(kind.as_str()).bind(subject.to_owned());
-        let row = find.fetch_optional(self.db.readers()).await?;
+        let row = self.db.fetch_optional(find).await?;
         let until: Option<i64> = row.map(|row| row.try_get(0)).transpose()?;
         Ok(until.is_some_and(|until| until > self.ambient.now().as_microsecond()))
     }
@@ -241,13 +310,11 @@ impl Store {
     /// When a piece of work is due.
     pub async fn due_at(&self, kind: WorkKind, subject: &str) -> Result<Option<Timestamp>, Error> {
         let find = sqlx::query(DUE_AT).bind(kind.as_str()).bind(subject.to_owned());
-        let row = find.fetch_optional(self.db.readers()).await?;
+        let row = self.db.fetch_optional(find).await?;
         let at: Option<i64> = row.map(|row| row.try_get(0)).transpose()?;
         Ok(at.and_then(|at| Timestamp::from_microsecond(at).ok()))
     }
 }
-
-type Query = sqlx::query::Query<'static, sqlx::Any, sqlx::any::AnyArguments>;
 
 fn guarded(sql: &'static str, lease: &Lease) -> Query {
     sqlx::query(sql).bind(lease.kind.as_str()).bind(lease.subject.clone()).bind(lease.fence)

@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
@@ -34,7 +37,10 @@ impl Postgres {
     /// Starts the server of this cluster.
     pub fn start_again(&self) {
         let socket = self.folder.path().display();
-        let options = format!("-c listen_addresses='' -c unix_socket_directories='{socket}'");
+        // Several worlds at a time have a dozen connections each.
+        let options = format!(
+            "-c listen_addresses='' -c unix_socket_directories='{socket}' -c max_connections=400"
+        );
         let log = format!("{socket}/log");
         self.run("pg_ctl", &["-D", &self.data(), "-o", &options, "-l", &log, "-w", "start"]);
     }
@@ -44,9 +50,59 @@ impl Postgres {
         self.run("pg_ctl", &["-D", &self.data(), "-m", "immediate", "stop"]);
     }
 
-    /// A URL of its one database.
+    /// A server that all tests of this process share, gone with the process.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Postgres> = OnceLock::new();
+        SHARED.get_or_init(|| {
+            let server = Self::start();
+            let program = server.programs.join("pg_ctl");
+            let user = server.user.map(|user| format!("runuser -u {user} -- ")).unwrap_or_default();
+            let stop =
+                format!("{user}{} -D {} -m immediate stop", program.display(), server.data());
+            clean_up_at_exit(&stop, server.folder.path());
+            server
+        })
+    }
+
+    /// A URL of its first database, as its superuser.
     pub fn url(&self) -> String {
-        format!("postgres:///postgres?user=postgres&host={}", self.folder.path().display())
+        self.url_of("postgres", "postgres")
+    }
+
+    /// A URL of a database, as a role.
+    pub fn url_of(&self, database: &str, role: &str) -> String {
+        format!("postgres:///{database}?user={role}&host={}", self.folder.path().display())
+    }
+
+    /// Makes an empty database that belongs to the role `selvedge`, which is bound by row-level
+    /// security. Gives its URL.
+    pub fn create_database(&self) -> String {
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
+        let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        self.sql(
+            "postgres",
+            "DO $$ BEGIN CREATE ROLE selvedge LOGIN; \
+             EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$",
+        );
+        self.sql("postgres", &format!("CREATE DATABASE {name} OWNER selvedge"));
+        self.url_of(&name, "selvedge")
+    }
+
+    /// Has the superuser carry out a statement. Gives what it printed.
+    pub fn sql(&self, database: &str, statement: &str) -> String {
+        let done = Command::new(self.programs.join("psql"))
+            .args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database, "-h"])
+            .arg(self.folder.path())
+            .args(["-c", statement])
+            .output()
+            .expect("psql");
+        assert!(done.status.success(), "{statement}: {}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8_lossy(&done.stdout).trim().to_owned()
+    }
+
+    /// The folder of its socket, which is on the port of PostgreSQL.
+    pub fn socket_folder(&self) -> &Path {
+        self.folder.path()
     }
 
     fn data(&self) -> String {
@@ -74,6 +130,21 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// Carries out a command and removes a folder once this process has ended, however that comes.
+pub(crate) fn clean_up_at_exit(command: &str, folder: &Path) {
+    let script = format!("cat >/dev/null; {command}; rm -rf '{}'", folder.display());
+    let mut cleaner = Command::new("sh")
+        .args(["-c", &script])
+        // It reads from this process until there is none.
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .expect("a shell");
+    std::mem::forget(cleaner.stdin.take());
 }
 
 fn server_user() -> Option<&'static str> {

@@ -94,7 +94,8 @@ impl Simulation {
         let clock = Arc::new(SimulatedClock(AtomicI64::new(BEGINNING)));
         let entropy = Arc::new(SimulatedEntropy(Mutex::new(Chance::new(0))));
         let ambient = Ambient::new(Arc::clone(&clock) as _, Arc::clone(&entropy) as _);
-        let database = Database { path: folder.path().join("selvedge.db"), exclusive: true };
+        let path = folder.path().join("selvedge.db");
+        let database = Database::Sqlite { path, exclusive: true };
         let store = Store::open(&database, master_key(), ambient).await.expect("a store");
         let integration = store
             .create_integration(NewIntegration {

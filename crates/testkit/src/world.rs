@@ -13,7 +13,7 @@ use plaid::Connector;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use store::{
-    ChangeFilter, Database, Integration, MasterKey, NewIntegration, Scope, Store, TransactionFilter,
+    ChangeFilter, Integration, MasterKey, NewIntegration, Scope, Store, TransactionFilter,
 };
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -21,21 +21,22 @@ use tokio::task::JoinHandle;
 use web::{Web, WebSettings};
 
 use crate::bank::{Bank, CLIENT_ID, Linked, SECRET};
+use crate::mode::{Mode, WORKER_PROCESSES, WorkerProcess, open_store};
 use crate::oracle::Evidence;
-use crate::surroundings::{ambient, http_client};
+use crate::surroundings::http_client;
 
 /// How long a test waits for something that must come.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Work under way may take so long when the world ends.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// The master key of every test database, as its file has it.
+pub const MASTER_KEY: &str = "c2VsdmVkZ2Ugc2VsdmVkZ2Ugc2VsdmVkZ2Ugc2VsdmU=";
+
 /// The master key of every test database.
 pub fn master_key() -> MasterKey {
-    MasterKey::parse("c2VsdmVkZ2Ugc2VsdmVkZ2Ugc2VsdmVkZ2Ugc2VsdmU=").expect("a key")
-}
-
-/// Opens the store in a folder.
-pub async fn open_store(folder: &Path, exclusive: bool) -> Store {
-    let database = Database { path: folder.join("selvedge.db"), exclusive };
-    Store::open(&database, master_key(), ambient()).await.expect("a store")
+    MasterKey::parse(MASTER_KEY).expect("a key")
 }
 
 /// A bank, a server and a database.
@@ -53,6 +54,8 @@ pub struct World {
     /// Calls the server.
     pub http: reqwest::Client,
     pipeline: Pipeline,
+    /// Processes that do the work, where this one does not.
+    pub workers: Vec<WorkerProcess>,
     serving: JoinHandle<()>,
     folder: TempDir,
 }
@@ -110,14 +113,28 @@ impl World {
             }),
             watch: None,
             most_tries: 1,
+            drain: DRAIN,
+            dispatch: None,
+            log: None,
         };
-        let pipeline = Pipeline::start(store.clone(), connector, settings).await.expect("workers");
+        let (pipeline, workers) = match Mode::chosen().has_worker_processes() {
+            false => {
+                let pipeline = Pipeline::start(store.clone(), connector, settings).await;
+                (pipeline.expect("workers"), Vec::new())
+            }
+            true => {
+                let workers =
+                    (0..WORKER_PROCESSES).map(|_| WorkerProcess::start(folder.path(), &[]));
+                let workers = workers.collect();
+                (Pipeline::without_workers(store.clone(), &connector, &settings), workers)
+            }
+        };
         let serving = tokio::spawn(async move {
             axum::serve(listener, web::router(web)).await.expect("a server");
         });
         let key = (*key).clone();
         let http = http_client();
-        Self { bank, store, url, key, integration, http, pipeline, serving, folder }
+        Self { bank, store, url, key, integration, http, pipeline, workers, serving, folder }
     }
 
     /// Where Plaid sends webhooks.

@@ -70,7 +70,7 @@ pub(crate) async fn receive(
         tokio::spawn(async move { web.store.record_webhook(received).await });
         return Ok(StatusCode::OK);
     }
-    web.store.record_webhook(received).await?;
+    web.store.within(&integration.id).record_webhook(received).await?;
     trial::crash_point("webhook.recorded");
     Ok(StatusCode::OK)
 }

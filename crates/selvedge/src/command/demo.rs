@@ -16,6 +16,7 @@ use store::{ChangeFilter, Integration, ItemFilter, LinkOutcome, NewIntegration, 
 
 use super::bank::{Bank, CLIENT_ID, LOGINS, MadeItem, SECRET};
 use super::serve::{Server, ServerOptions};
+use super::workers::WorkerOptions;
 use crate::settings::DataSettings;
 use crate::surroundings;
 
@@ -27,6 +28,8 @@ const EVENT_EVERY: Duration = Duration::from_secs(4);
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How often progress is looked at.
 const GLANCE: Duration = Duration::from_millis(100);
+/// What is under way may take so long to finish when the demonstration ends.
+const DRAIN: Duration = Duration::from_secs(5);
 /// Refreshes of every lively Item in a run that ends by itself.
 const ROUNDS: usize = 3;
 
@@ -58,12 +61,17 @@ impl Demo {
         let options = ServerOptions {
             listen,
             public_url: None,
-            poll_every: SignedDuration::from_secs(if self.once { 1 } else { 30 }),
-            private_addresses: true,
-            local_destinations: LocalDestinations {
-                folder: Some(folder.0.join("exports")),
-                processes: false,
-                duckdb_library: None,
+            workers: WorkerOptions {
+                poll_every: SignedDuration::from_secs(if self.once { 1 } else { 30 }),
+                private_addresses: true,
+                local_destinations: LocalDestinations {
+                    folder: Some(folder.0.join("exports")),
+                    processes: false,
+                    duckdb_library: None,
+                },
+                nats_url: None,
+                drain: DRAIN,
+                works: true,
             },
         };
         let server = Server::start(store.clone(), options).await?;

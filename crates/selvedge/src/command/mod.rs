@@ -8,6 +8,7 @@ mod emulator;
 mod enrich;
 mod keys;
 mod link;
+mod migrate;
 mod openapi;
 mod reprocess;
 mod resync;
@@ -19,6 +20,8 @@ mod streams;
 mod sync;
 mod sync_config;
 mod tap;
+mod work;
+mod workers;
 
 use std::process::ExitCode;
 
@@ -30,7 +33,11 @@ pub(crate) enum Command {
     /// Show it all: an emulated bank, a server, data that keeps changing.
     Demo(demo::Demo),
     /// Receive webhooks, sync Items, answer the API and the dashboard.
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
+    /// Do the work of a server that has none, or not enough: any number of processes over one PostgreSQL.
+    Work(Box<work::Work>),
+    /// Bring the schema of the database up to date.
+    Migrate(migrate::Migrate),
     /// Run a Plaid on this machine that Plaid's own client libraries can talk to.
     Emulator(Box<emulator::EmulatorArguments>),
     /// Read a Plaid source in the Airbyte protocol.
@@ -63,7 +70,7 @@ impl Command {
     /// What the command logs: a server tells its story, the others speak when something is wrong.
     pub(crate) fn usual_log(&self) -> &'static str {
         match self {
-            Self::Serve(_) => "warn,selvedge=info,pipeline=info,web=info",
+            Self::Serve(_) | Self::Work(_) => "warn,selvedge=info,pipeline=info,web=info",
             Self::Demo(_) => "error",
             _ => "warn",
         }
@@ -77,6 +84,8 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         match command {
             Command::Demo(demo) => demo.run().await,
             Command::Serve(serve) => serve.run().await,
+            Command::Work(work) => work.run().await,
+            Command::Migrate(migrate) => migrate.run().await,
             Command::Emulator(arguments) => arguments.run().await,
             Command::Source(source) => source.run().await,
             Command::Tap(tap) => tap.run().await,

@@ -1,14 +1,11 @@
 //! `selvedge serve`: webhooks, API, dashboard and workers in one process.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use jiff::SignedDuration;
-use model::LocalDestinations;
-use pipeline::{Pipeline, Sender, Settings};
+use pipeline::Pipeline;
 use plaid::Connector;
 use serde_json::json;
 use store::Store;
@@ -17,13 +14,9 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use web::{Web, WebSettings};
 
-use crate::destination::opener;
+use super::workers::{WorkerArguments, WorkerOptions};
 use crate::settings::DataSettings;
 use crate::surroundings;
-
-/// How often a run of a connection is begun that failed for a reason that may pass; the next one by its
-/// schedule goes on where it stood.
-const MOST_TRIES: u32 = 6;
 
 /// Serve.
 #[derive(Args)]
@@ -37,25 +30,12 @@ pub(crate) struct Serve {
     #[arg(long, env = "SELVEDGE_PUBLIC_URL", value_name = "URL")]
     public_url: Option<String>,
 
-    /// Seconds after which an Item is looked at when no webhook came.
-    #[arg(long, default_value_t = 3_600, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
-    poll_seconds: i64,
+    /// Leave the work to processes of `selvedge work`.
+    #[arg(long)]
+    no_workers: bool,
 
-    /// Let subscribers have private addresses and plain HTTP, for receivers on this network.
-    #[arg(long, env = "SELVEDGE_PRIVATE_SUBSCRIBERS")]
-    private_subscribers: bool,
-
-    /// Folder in which files of destinations have to be; `exports` in the data folder if absent.
-    #[arg(long, env = "SELVEDGE_DESTINATIONS_DIR", value_name = "DIR")]
-    destinations_dir: Option<PathBuf>,
-
-    /// DuckDB's library, for connections to DuckDB files.
-    #[arg(long, env = "SELVEDGE_DUCKDB_LIBRARY", value_name = "FILE")]
-    duckdb_library: Option<String>,
-
-    /// Let connections start other programs on this machine as destinations.
-    #[arg(long, env = "SELVEDGE_PROCESS_DESTINATIONS")]
-    process_destinations: bool,
+    #[command(flatten)]
+    workers: WorkerArguments,
 
     #[command(flatten)]
     data: DataSettings,
@@ -64,16 +44,11 @@ pub(crate) struct Serve {
 impl Serve {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         let store = self.data.open(true, surroundings::ambient()).await?;
+        let workers = self.workers.options(&self.data);
         let options = ServerOptions {
             listen: self.listen,
             public_url: self.public_url,
-            poll_every: SignedDuration::from_secs(self.poll_seconds),
-            private_addresses: self.private_subscribers,
-            local_destinations: LocalDestinations {
-                folder: Some(self.destinations_dir.unwrap_or(self.data.data_dir.join("exports"))),
-                processes: self.process_destinations,
-                duckdb_library: self.duckdb_library,
-            },
+            workers: WorkerOptions { works: !self.no_workers, ..workers },
         };
         let mut server = Server::start(store.clone(), options).await?;
         println!("{}", json!({ "ready": true, "url": server.url }));
@@ -97,9 +72,7 @@ impl Serve {
 pub(super) struct ServerOptions {
     pub(super) listen: SocketAddr,
     pub(super) public_url: Option<String>,
-    pub(super) poll_every: SignedDuration,
-    pub(super) private_addresses: bool,
-    pub(super) local_destinations: LocalDestinations,
+    pub(super) workers: WorkerOptions,
 }
 
 /// A running server.
@@ -120,24 +93,13 @@ impl Server {
         let public_url = options.public_url.unwrap_or_else(|| url.clone());
         let public_url = public_url.trim_end_matches('/').to_owned();
         let connector = Connector::new(surroundings::http_client()?);
-        let private_addresses = options.private_addresses;
         let settings = WebSettings {
             public_url: public_url.clone(),
-            private_addresses,
-            local_destinations: options.local_destinations.clone(),
+            private_addresses: options.workers.private_addresses,
+            local_destinations: options.workers.local_destinations.clone(),
         };
         let web = Web::open(store.clone(), connector.clone(), settings).await?;
-        let http = surroundings::outbound_client(private_addresses)?;
-        let sender = Sender::new(http.clone(), private_addresses);
-        let open = opener(options.local_destinations, http);
-        let settings = Settings {
-            poll_every: options.poll_every,
-            sender,
-            open,
-            watch: None,
-            most_tries: MOST_TRIES,
-        };
-        let pipeline = Pipeline::start(store, connector, settings).await?;
+        let pipeline = options.workers.start(store, connector).await?;
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(async move {
             let serve = axum::serve(listener, web::router(web)).into_future();

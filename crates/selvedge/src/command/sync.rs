@@ -35,6 +35,8 @@ const NAME: &str = "sync";
 const NEVER: SignedDuration = SignedDuration::from_hours(24 * 365);
 /// How often the end of the run is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// What is under way may take so long to finish when the command ends.
+const DRAIN: Duration = Duration::from_secs(5);
 
 /// Read a Plaid source into a destination, without a server.
 #[derive(Args)]
@@ -129,6 +131,9 @@ impl Sync {
             open: opener(LocalDestinations::all(), http),
             watch: Some(bars.watch()),
             most_tries: self.tries,
+            drain: DRAIN,
+            dispatch: None,
+            log: None,
         };
         // Counting a large store takes a second, and without a terminal nobody sees the bars.
         for stream in streams.into_iter().filter(|_| std::io::stderr().is_terminal()) {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
+use testkit::settle;
 
 /// The program under test.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_selvedge");
@@ -12,8 +13,14 @@ pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_selvedge");
 /// A command of the program, without this machine's settings.
 pub(crate) fn selvedge(arguments: &[&str]) -> Command {
     let mut command = Command::new(BINARY);
-    for name in ["SELVEDGE_LOG", "SELVEDGE_DATA_DIR", "SELVEDGE_MASTER_KEY", "SELVEDGE_PUBLIC_URL"]
-    {
+    for name in [
+        "SELVEDGE_LOG",
+        "SELVEDGE_DATA_DIR",
+        "SELVEDGE_DATABASE_URL",
+        "SELVEDGE_MASTER_KEY",
+        "SELVEDGE_NATS_URL",
+        "SELVEDGE_PUBLIC_URL",
+    ] {
         command.env_remove(name);
     }
     command.args(arguments).stdin(Stdio::null());
@@ -65,6 +72,7 @@ impl Running {
     pub(crate) fn serve(folder: &Path, extra: &[&str], log: Option<&Path>) -> Self {
         let mut command = selvedge(&["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
         command.arg(folder).args(extra);
+        settle(&mut command, folder);
         Self::start(command, log)
     }
 

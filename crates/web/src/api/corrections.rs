@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_millis(900);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// What to note about a transaction; null removes, an absent field leaves as it is.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AnnotationIn {
     /// A category that stands above every other: a leaf of `GET /v1/categories`, or a code of Plaid's

@@ -1,4 +1,4 @@
-//! Opens a database, and the one way to write to it. The only file that names a driver.
+//! SQLite: one file, one process that serves, one writer.
 //!
 //! All writes pass through one task that lets those waiting share a commit, each in a savepoint of
 //! its own: durability costs one sync of the disk for many webhooks and pages. Readers have
@@ -11,17 +11,13 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use jiff::Timestamp;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{AnyPool, Connection, Executor, Row};
 use tokio::sync::{mpsc, oneshot};
 
+use super::migrations::{self, SHARED};
+use super::{Connected, OpenError};
 use crate::error::Error;
-use crate::seal::SealError;
-
-/// A connection in a write.
-pub(crate) type Connected = sqlx::AnyConnection;
 
 /// Oldest SQLite without the bug that can corrupt a write-ahead log that is reset while two
 /// connections write.
@@ -42,103 +38,10 @@ const SYNCHRONOUS_FULL: i64 = 2;
 const READER_PRAGMAS: &str =
     "PRAGMA busy_timeout = 10000; PRAGMA cache_size = -4096; PRAGMA query_only = ON;";
 
-static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
-
-/// Which database to open.
-#[derive(Debug, Clone)]
-pub struct Database {
-    /// Path of the SQLite file; made if missing.
-    pub path: PathBuf,
-    /// Whether this process is the one that serves; a second one is refused.
-    pub exclusive: bool,
-}
-
-impl Database {
-    /// Reads `sqlite:PATH`.
-    pub fn parse(url: &str, exclusive: bool) -> Result<Self, OpenError> {
-        match url.split_once(':') {
-            Some(("sqlite", path)) if !path.is_empty() => {
-                let path = path.strip_prefix("//").unwrap_or(path);
-                Ok(Self { path: PathBuf::from(path), exclusive })
-            }
-            _ => Err(OpenError::Url),
-        }
-    }
-}
-
-/// Why a database was not opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Not a URL of a database this program can use.
-    #[error("the database URL must have the form sqlite:PATH")]
-    Url,
-    /// Another process serves from this file.
-    #[error("{} is in use by another selvedge process; stop it, or use another data folder", path.display())]
-    InUse {
-        /// The database file.
-        path: PathBuf,
-    },
-    /// The file or its folder cannot be used.
-    #[error("cannot use {}: {source}", path.display())]
-    File {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The linked SQLite can corrupt its log.
-    #[error("SQLite {found} can corrupt its write-ahead log; this program needs 3.51.3 or newer")]
-    OldSqlite {
-        /// The linked version.
-        found: String,
-    },
-    /// The file system cannot give what durability needs.
-    #[error(
-        "the database cannot be made durable here (journal {journal}, synchronous {synchronous}); use a local disk"
-    )]
-    NotDurable {
-        /// The journal mode that is in force.
-        journal: String,
-        /// The level of syncing that is in force.
-        synchronous: i64,
-    },
-    /// A newer program wrote this database.
-    #[error(
-        "the database was written by a newer version of selvedge (schema {version}); upgrade this program"
-    )]
-    Newer {
-        /// The schema version this program does not know.
-        version: i64,
-    },
-    /// The schema could not be brought up to date.
-    #[error("the schema could not be brought up to date: {0}")]
-    Migrate(MigrateError),
-    /// The master key does not belong to this database.
-    #[error(
-        "the master key is not the one this database was sealed with; restore the key file that belongs to it"
-    )]
-    MasterKey,
-    /// The database said no.
-    #[error(transparent)]
-    Store(#[from] Error),
-}
-
-impl From<sqlx::Error> for OpenError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Store(error.into())
-    }
-}
-
-impl From<SealError> for OpenError {
-    fn from(_: SealError) -> Self {
-        Self::MasterKey
-    }
-}
-
-/// An open database. Cheap to clone.
+/// An open file.
 #[derive(Clone)]
-pub(crate) struct Db {
-    readers: AnyPool,
+pub(super) struct Sqlite {
+    pub(super) readers: AnyPool,
     writer: mpsc::Sender<Job>,
     _lock: Arc<Option<File>>,
 }
@@ -149,36 +52,28 @@ type Settle = Box<dyn FnOnce(Result<(), Error>) + Send>;
 type Job =
     Box<dyn for<'c> FnOnce(&'c mut Connected) -> BoxFuture<'c, Result<Settle, Settle>> + Send>;
 
-impl Db {
-    pub(crate) async fn open(database: &Database) -> Result<Self, OpenError> {
-        sqlx::any::install_default_drivers();
-        let lock = if database.exclusive { Some(lock(&database.path)?) } else { None };
-        make_private(&database.path)?;
-        let options = options(&database.path)?;
-        let mut writer = sqlx::AnyConnection::connect_with(&options).await?;
-        refuse_old_sqlite(&mut writer).await?;
-        make_durable(&mut writer).await?;
-        migrate(&mut writer).await?;
+impl Sqlite {
+    /// Opens the file, made if missing. `exclusive` refuses a second process that serves.
+    pub(super) async fn open(path: &Path, exclusive: bool) -> Result<Self, OpenError> {
+        let lock = if exclusive { Some(lock(path)?) } else { None };
+        let mut writer = connect(path).await?;
+        migrations::run(&mut writer, &[&SHARED]).await?;
         trial::crash_point("migration.done");
         let readers = AnyPoolOptions::new()
             .max_connections(READERS)
             .after_connect(|connection, _| {
                 Box::pin(async move { connection.execute(READER_PRAGMAS).await.map(|_| ()) })
             })
-            .connect_with(options)
+            .connect_with(options(path)?)
             .await?;
         let (sender, jobs) = mpsc::channel(WAITING_WRITES);
         tokio::spawn(write_jobs(writer, jobs));
         Ok(Self { readers, writer: sender, _lock: Arc::new(lock) })
     }
 
-    /// Where reads go.
-    pub(crate) fn readers(&self) -> &AnyPool {
-        &self.readers
-    }
-
-    /// Carries out a write in one transaction. Returns once it is durable, or without any effect.
-    pub(crate) async fn write<T, F>(&self, write: F) -> Result<T, Error>
+    /// Carries out a write with others in one transaction. Returns once it is durable, or without any
+    /// effect.
+    pub(super) async fn write<T, F>(&self, write: F) -> Result<T, Error>
     where
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut Connected) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
@@ -198,24 +93,18 @@ impl Db {
         self.writer.send(job).await.map_err(|_| Error::Closed)?;
         answered.await.map_err(|_| Error::Commit("the write could not begin".to_owned()))?
     }
-
-    /// Carries out a statement that forgets what is older than a time. Gives how many rows it forgot.
-    pub(crate) async fn forget(
-        &self,
-        statement: &'static str,
-        before: Timestamp,
-    ) -> Result<u64, Error> {
-        self.write(move |connection| {
-            Box::pin(async move {
-                let forget = sqlx::query(statement).bind(before.as_microsecond());
-                Ok(forget.execute(connection).await?.rows_affected())
-            })
-        })
-        .await
-    }
 }
 
-/// Carries out jobs until the last [`Db`] is gone.
+/// A durable connection for writing to the file, made if missing.
+pub(super) async fn connect(path: &Path) -> Result<Connected, OpenError> {
+    make_private(path)?;
+    let mut connection = Connected::connect_with(&options(path)?).await?;
+    refuse_old(&mut connection).await?;
+    make_durable(&mut connection).await?;
+    Ok(connection)
+}
+
+/// Carries out jobs until the last [`Sqlite`] is gone.
 async fn write_jobs(mut connection: Connected, mut jobs: mpsc::Receiver<Job>) {
     while let Some(first) = jobs.recv().await {
         let mut settles = Vec::new();
@@ -290,7 +179,7 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     }
 }
 
-async fn refuse_old_sqlite(connection: &mut Connected) -> Result<(), OpenError> {
+async fn refuse_old(connection: &mut Connected) -> Result<(), OpenError> {
     let row = connection.fetch_one("SELECT sqlite_version()").await?;
     let found: String = row.try_get(0)?;
     if is_too_old(&found) { Err(OpenError::OldSqlite { found }) } else { Ok(()) }
@@ -311,13 +200,6 @@ async fn make_durable(connection: &mut Connected) -> Result<(), OpenError> {
     if durable { Ok(()) } else { Err(OpenError::NotDurable { journal, synchronous }) }
 }
 
-async fn migrate(connection: &mut Connected) -> Result<(), OpenError> {
-    MIGRATIONS.run(connection).await.map_err(|error| match error {
-        MigrateError::VersionMissing(version) => OpenError::Newer { version },
-        other => OpenError::Migrate(other),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -334,13 +216,5 @@ mod tests {
         ] {
             assert_eq!(is_too_old(version), too_old, "{version}");
         }
-    }
-
-    #[test]
-    fn only_sqlite_urls_are_taken() {
-        let path = |url| Database::parse(url, false).map(|database| database.path);
-        assert_eq!(path("sqlite:/tmp/a.db").unwrap(), PathBuf::from("/tmp/a.db"));
-        assert_eq!(path("sqlite:///tmp/a.db").unwrap(), PathBuf::from("/tmp/a.db"));
-        assert!(path("postgres://host/db").is_err() && path("sqlite:").is_err());
     }
 }
