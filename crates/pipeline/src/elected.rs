@@ -64,8 +64,11 @@ pub(crate) async fn serve_all(
 /// has come.
 async fn keep_time(store: &Store, wakes_others: bool) {
     let wake = async {
+        if !wakes_others {
+            return;
+        }
         let poll = Poll::new(store.clone(), POLL_EVERY);
-        while wakes_others {
+        loop {
             tokio::time::sleep(POLL_EVERY).await;
             for hint in poll.look().await.unwrap_or_default() {
                 if let Hint::Work(kind) = hint {
