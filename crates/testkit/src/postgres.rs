@@ -133,6 +133,7 @@ impl Drop for Postgres {
 }
 
 /// Carries out a command and removes a folder once this process has ended, however that comes.
+#[expect(clippy::zombie_processes, reason = "it ends after this process")]
 pub(crate) fn clean_up_at_exit(command: &str, folder: &Path) {
     let script = format!("cat >/dev/null; {command}; rm -rf '{}'", folder.display());
     let mut cleaner = Command::new("sh")

@@ -238,12 +238,7 @@ impl Db {
     pub(crate) async fn fetch_all(&self, query: Query) -> Result<Vec<AnyRow>, Error> {
         match &self.0 {
             Engine::Sqlite(sqlite) => Ok(query.fetch_all(&sqlite.readers).await?),
-            Engine::Postgres(postgres) => {
-                let mut reading = postgres.begin_reading().await?;
-                let rows = query.fetch_all(&mut *reading).await?;
-                reading.commit().await?;
-                Ok(rows)
-            }
+            Engine::Postgres(postgres) => Box::pin(postgres.fetch_all(query)).await,
         }
     }
 
@@ -273,7 +268,7 @@ impl Db {
     {
         match &self.0 {
             Engine::Sqlite(sqlite) => sqlite.write(write).await,
-            Engine::Postgres(postgres) => postgres.write(write).await,
+            Engine::Postgres(postgres) => Box::pin(postgres.write(write)).await,
         }
     }
 

@@ -12,11 +12,11 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use model::IntegrationId;
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
 use sqlx::{AnyPool, AssertSqlSafe, Connection, Executor, Row, Transaction};
 
 use super::migrations::{self, POSTGRES, SHARED};
-use super::{Connected, OpenError};
+use super::{Connected, OpenError, Query};
 use crate::error::Error;
 
 /// Oldest server this program is tested with, as the server numbers itself.
@@ -172,8 +172,12 @@ impl Postgres {
         &self.worries
     }
 
-    pub(super) async fn begin_reading(&self) -> Result<Transaction<'static, sqlx::Any>, Error> {
-        self.begin(&self.begin_reading).await
+    /// All rows of a statement that only reads.
+    pub(super) async fn fetch_all(&self, query: Query) -> Result<Vec<AnyRow>, Error> {
+        let mut reading = self.begin(&self.begin_reading).await?;
+        let rows = query.fetch_all(&mut *reading).await?;
+        reading.commit().await?;
+        Ok(rows)
     }
 
     /// Begins on a connection that lives: those that died while nobody used them are passed over.
