@@ -28,6 +28,15 @@ pub struct LogMessage {
     pub body: String,
 }
 
+/// How a log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogState {
+    /// The number of the last change that is in it.
+    pub last: i64,
+    /// Servers that hold each message.
+    pub replicas: usize,
+}
+
 /// The log. Connects when it is first used.
 pub struct EventLog {
     nats: Nats,
@@ -42,11 +51,19 @@ impl EventLog {
 
     /// The number of the last change that is in it; 0 when it is empty.
     pub async fn last(&self) -> Result<i64, NatsError> {
+        Ok(self.describe().await?.last)
+    }
+
+    /// How far it is, and how it is kept; made if it is missing.
+    pub async fn describe(&self) -> Result<LogState, NatsError> {
         let context = self.context().await?;
         let stream = context.get_or_create_stream(self.config()).await;
         let mut stream = stream.map_err(|error| self.nats.refused(&error))?;
         let info = stream.info().await.map_err(|error| self.nats.refused(&error))?;
-        Ok(i64::try_from(info.state.last_sequence).unwrap_or(i64::MAX))
+        Ok(LogState {
+            last: i64::try_from(info.state.last_sequence).unwrap_or(i64::MAX),
+            replicas: info.config.num_replicas,
+        })
     }
 
     /// Adds changes behind the last one; nothing in place of a change keeps its number taken.

@@ -9,7 +9,7 @@ mod kafka;
 mod nats;
 mod wake_ups;
 
-pub use event_log::{EventLog, LogMessage};
+pub use event_log::{EventLog, LogMessage, LogState};
 pub use jetstream::JetStream;
 #[cfg(feature = "kafka")]
 pub use kafka::Kafka;

@@ -32,6 +32,7 @@ const SOURCE_NAME: &str = "source-";
 fn main() -> ExitCode {
     let arguments = Arguments::parse_from(words(std::env::args_os().collect()));
     surroundings::start_logging(arguments.command.usual_log());
+    surroundings::choose_cryptography();
     match command::run(arguments.command) {
         Ok(code) => code,
         Err(error) => {

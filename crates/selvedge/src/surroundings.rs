@@ -63,6 +63,12 @@ pub(crate) fn outbound_client(private_addresses: bool) -> anyhow::Result<reqwest
     client.build().context("the HTTP client for subscribers could not be made")
 }
 
+/// Chooses the one cryptography that TLS uses here; some ways out bring another one along.
+pub(crate) fn choose_cryptography() {
+    // The first choice stands, and it is the same one.
+    let _chosen = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
 /// Logs to standard error: lines for people at a terminal, JSON otherwise. `SELVEDGE_LOG` overrides
 /// what is usual for the command.
 pub(crate) fn start_logging(usual: &str) {

@@ -14,7 +14,7 @@ pub(crate) use declare;
 
 /// Every statement with its name and file.
 pub fn statements() -> Vec<(&'static str, &'static str, &'static str)> {
-    let files: [(&str, &[(&'static str, &'static str)]); 31] = [
+    let files: [(&str, &[(&'static str, &'static str)]); 32] = [
         ("annotations", crate::annotations::STATEMENTS),
         ("api_keys", crate::api_keys::STATEMENTS),
         ("balance_readings", crate::balance_readings::STATEMENTS),
@@ -35,6 +35,7 @@ pub fn statements() -> Vec<(&'static str, &'static str, &'static str)> {
         ("outbox", crate::outbox::STATEMENTS),
         ("processes", crate::processes::STATEMENTS),
         ("records", crate::records::STATEMENTS),
+        ("relocation", crate::relocation::STATEMENTS),
         ("runs", crate::runs::STATEMENTS),
         ("seal", crate::seal::STATEMENTS),
         ("staging", crate::staging::STATEMENTS),

@@ -28,5 +28,5 @@ pub use oracle::{Evidence, cursors_ahead, secrets_in};
 pub use postgres::Postgres;
 pub use simulation::{Life, Simulation};
 pub use subscriber::{Notice, Subscriber};
-pub use surroundings::{ambient, http_client, now};
+pub use surroundings::{ambient, choose_cryptography, http_client, now};
 pub use world::{MASTER_KEY, World, master_key};

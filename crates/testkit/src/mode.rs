@@ -5,7 +5,6 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use store::{Database, Store};
 
@@ -86,21 +85,30 @@ pub struct WorkerProcess(Child);
 impl WorkerProcess {
     /// Starts `selvedge work` on the database of a folder, whose master key is in the folder.
     pub fn start(folder: &Path, arguments: &[&str]) -> Self {
+        let log = folder.join("work.log");
+        Self::try_start(folder, arguments, &[], &log).expect("a worker that is ready")
+    }
+
+    /// The same with more in its environment; nothing if it ends before it is ready.
+    pub fn try_start(
+        folder: &Path,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+        log: &Path,
+    ) -> Option<Self> {
         std::fs::write(folder.join("master.key"), crate::world::MASTER_KEY).expect("a key");
         let mut command = Command::new(program());
         command.args(["work", "--private-subscribers", "--data-dir"]).arg(folder).args(arguments);
         settle(&mut command, folder);
-        static NUMBER: AtomicU32 = AtomicU32::new(1);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let log = std::fs::File::create(folder.join(format!("worker-{number}.log")));
-        let log = log.expect("a log");
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(log).expect("a log");
+        command.envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().expect("a worker; build the program first");
         let mut line = String::new();
         let output = child.stdout.take().expect("its output");
         BufReader::new(output).read_line(&mut line).expect("a line");
-        assert!(line.contains("ready"), "a worker started: {line:?}");
-        Self(child)
+        let worker = Self(child);
+        line.contains("ready").then_some(worker)
     }
 
     /// Its process id.

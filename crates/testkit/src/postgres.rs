@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
@@ -18,6 +18,8 @@ pub struct Postgres {
     folder: TempDir,
     programs: PathBuf,
     user: Option<&'static str>,
+    /// Names its socket, and is listened on where that is asked for.
+    port: AtomicU16,
 }
 
 impl Postgres {
@@ -25,7 +27,8 @@ impl Postgres {
     pub fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let user = server_user();
-        let server = Self { folder, programs: programs(), user };
+        let port = AtomicU16::new(5_432);
+        let server = Self { folder, programs: programs(), user, port };
         fs::set_permissions(server.folder.path(), fs::Permissions::from_mode(0o777))
             .expect("permissions");
         let data = server.data();
@@ -36,10 +39,16 @@ impl Postgres {
 
     /// Starts the server of this cluster.
     pub fn start_again(&self) {
+        self.start_with("-c listen_addresses=''");
+    }
+
+    fn start_with(&self, listening: &str) {
         let socket = self.folder.path().display();
         // Several worlds at a time have a dozen connections each.
         let options = format!(
-            "-c listen_addresses='' -c unix_socket_directories='{socket}' -c max_connections=400"
+            "{listening} -c unix_socket_directories='{socket}' -c max_connections=400 \
+             -c port={}",
+            self.port.load(Ordering::Relaxed)
         );
         let log = format!("{socket}/log");
         self.run("pg_ctl", &["-D", &self.data(), "-o", &options, "-l", &log, "-w", "start"]);
@@ -91,13 +100,59 @@ impl Postgres {
     /// Has the superuser carry out a statement. Gives what it printed.
     pub fn sql(&self, database: &str, statement: &str) -> String {
         let done = Command::new(self.programs.join("psql"))
-            .args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database, "-h"])
+            .args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database])
+            .args(["-p", &self.port.load(Ordering::Relaxed).to_string(), "-h"])
             .arg(self.folder.path())
             .args(["-c", statement])
             .output()
             .expect("psql");
         assert!(done.status.success(), "{statement}: {}", String::from_utf8_lossy(&done.stderr));
         String::from_utf8_lossy(&done.stdout).trim().to_owned()
+    }
+
+    /// Lets it also listen on a port of this machine, with a certificate of its own making, for those who
+    /// come by TLS. Gives the port.
+    pub fn listen_with_tls(&self) -> u16 {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        drop(listener);
+        let (data, certificate) = (PathBuf::from(self.data()), self.certificate());
+        let key = data.join("server.key");
+        let made = Command::new("openssl")
+            .args([
+                "req",
+                "-new",
+                "-x509",
+                "-days",
+                "2",
+                "-nodes",
+                "-subj",
+                "/CN=localhost",
+                "-keyout",
+            ])
+            .arg(&key)
+            .arg("-out")
+            .arg(&certificate)
+            .stderr(Stdio::null())
+            .status();
+        assert!(made.expect("openssl").success(), "a certificate");
+        if let Some(user) = self.user {
+            let mut give = Command::new("chown");
+            assert!(give.arg(user).arg(&key).arg(&certificate).status().expect("chown").success());
+        }
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("permissions");
+        let trusted = "local all all trust\nhostssl all all 127.0.0.1/32 trust\n";
+        fs::write(data.join("pg_hba.conf"), trusted).expect("who may come");
+        self.sql("postgres", "ALTER SYSTEM SET ssl = on");
+        self.stop();
+        self.port.store(port, Ordering::Relaxed);
+        self.start_with("-c listen_addresses=127.0.0.1");
+        port
+    }
+
+    /// Its certificate.
+    pub fn certificate(&self) -> PathBuf {
+        PathBuf::from(self.data()).join("server.crt")
     }
 
     /// The folder of its socket, which is on the port of PostgreSQL.

@@ -28,6 +28,11 @@ pub fn ambient() -> Ambient {
     Ambient::new(Arc::new(SystemClock), Arc::new(SystemEntropy(SystemRandom::new())))
 }
 
+/// Chooses the one cryptography that TLS uses, as the program does.
+pub fn choose_cryptography() {
+    let _chosen = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
 /// The real present.
 #[expect(clippy::disallowed_methods, reason = "tests of whole systems run on real time")]
 pub fn now() -> Timestamp {

@@ -23,6 +23,9 @@ pub const CONNECTION_CRASH_AT_ALL: [&str; 4] = [
     "connection.before_write#2",
     "connection.written#2",
 ];
+/// Moments of a move at which the process can end.
+pub const MOVE_CRASH_POINTS: [&str; 2] = ["move.batch_written", "move.compared"];
+
 /// Every moment at which a crash can be asked for, in the order data meets them.
 pub const CRASH_POINTS: [&str; 21] = [
     "migration.done",
@@ -61,7 +64,9 @@ pub fn crash_point(name: &'static str) {
 
     static ASKED: OnceLock<Option<(String, u32)>> = OnceLock::new();
     static PASSED: AtomicU32 = AtomicU32::new(0);
-    let known = CRASH_POINTS.contains(&name) || CONNECTION_CRASH_POINTS.contains(&name);
+    let known = CRASH_POINTS.contains(&name)
+        || CONNECTION_CRASH_POINTS.contains(&name)
+        || MOVE_CRASH_POINTS.contains(&name);
     debug_assert!(known, "{name} is not in a list");
     let asked = ASKED.get_or_init(|| {
         let text = std::env::var(CRASH_AT).ok()?;

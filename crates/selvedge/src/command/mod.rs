@@ -4,12 +4,14 @@ mod bank;
 mod check;
 mod demo;
 mod discover;
+pub(crate) mod doctor;
 mod emulator;
 mod enrich;
 mod keys;
 mod link;
 mod migrate;
 mod openapi;
+mod relocate;
 mod reprocess;
 mod resync;
 mod serve;
@@ -38,6 +40,10 @@ pub(crate) enum Command {
     Work(Box<work::Work>),
     /// Bring the schema of the database up to date.
     Migrate(migrate::Migrate),
+    /// Move an installation from its SQLite file to PostgreSQL.
+    Move(relocate::Move),
+    /// Look at what this installation stands on, and name the fix of what is wrong.
+    Doctor(doctor::Doctor),
     /// Run a Plaid on this machine that Plaid's own client libraries can talk to.
     Emulator(Box<emulator::EmulatorArguments>),
     /// Read a Plaid source in the Airbyte protocol.
@@ -86,6 +92,8 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Serve(serve) => serve.run().await,
             Command::Work(work) => work.run().await,
             Command::Migrate(migrate) => migrate.run().await,
+            Command::Move(relocate) => relocate.run().await,
+            Command::Doctor(doctor) => doctor.run().await,
             Command::Emulator(arguments) => arguments.run().await,
             Command::Source(source) => source.run().await,
             Command::Tap(tap) => tap.run().await,

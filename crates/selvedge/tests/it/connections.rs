@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use testkit::{Bank, CLIENT_ID, Linked, SECRET, http_client};
 
-use crate::process::{Running, output_of};
+use crate::process::{Running, output_in};
 
 struct Scene {
     folder: tempfile::TempDir,
@@ -20,8 +20,7 @@ struct Scene {
 impl Scene {
     async fn open() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let data = folder.path().to_str().unwrap();
-        let made = output_of(&["keys", "--data-dir", data, "create", "--name", "test"]);
+        let made = output_in(folder.path(), &["keys", "create", "--name", "test"]);
         let made: Value = serde_json::from_str(&made).unwrap();
         let server = Running::serve(folder.path(), &[], None);
         let key = made["key"].as_str().unwrap().to_owned();

@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use store::{LinkOutcome, NewIntegration, NewLink, Store};
 use testkit::{Bank, CLIENT_ID, Evidence, Linked, SECRET, World, cursors_ahead, open_store};
 
-use crate::process::{Running, selvedge};
+use crate::installation::Processes;
 
 /// Kills in the ordinary run; `SELVEDGE_KILLS` asks for more.
 const KILLS: usize = 60;
@@ -103,11 +103,8 @@ async fn annotate(folder: &tempfile::TempDir, notes: &mut BTreeMap<String, Annot
     }
 }
 
-fn start(folder: &tempfile::TempDir) -> Running {
-    let mut command =
-        selvedge(&["serve", "--listen", "127.0.0.1:0", "--poll-seconds", "1", "--data-dir"]);
-    command.arg(folder.path());
-    Running::start(command, None)
+fn start(folder: &tempfile::TempDir) -> Processes {
+    Processes::start(folder.path(), &["--poll-seconds", "1"], None).expect("it starts")
 }
 
 async fn customers(bank: &Bank, store: &Store) -> Vec<Linked> {

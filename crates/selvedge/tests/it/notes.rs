@@ -194,6 +194,7 @@ async fn one_command_beside_a_running_server_reads_an_item_again() {
     let resync = async |id: &str| {
         let mut command = selvedge(&["resync", "--item", id, "--data-dir"]);
         command.arg(&folder);
+        testkit::settle(&mut command, &folder);
         tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
     };
     let asked = resync(&item.item_id).await;

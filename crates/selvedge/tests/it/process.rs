@@ -40,6 +40,16 @@ pub(crate) fn output_of(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// The same, on the database of a folder.
+pub(crate) fn output_in(folder: &Path, arguments: &[&str]) -> String {
+    let mut command = selvedge(arguments);
+    settle(&mut command, folder);
+    let output = command.arg("--data-dir").arg(folder).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {errors}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// A long-running command that printed its ready line.
 pub(crate) struct Running {
     child: Child,

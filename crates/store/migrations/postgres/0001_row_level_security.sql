@@ -127,3 +127,6 @@ CREATE POLICY integration ON feed_head
 ALTER TABLE webhook_keys ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY integration ON webhook_keys
     USING (current_setting('selvedge.integration', true) <> '');
+ALTER TABLE relocations ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY integration ON relocations
+    USING (current_setting('selvedge.integration', true) = '*');

@@ -21,9 +21,9 @@ pub(super) static POSTGRES: LazyLock<Migrator> = LazyLock::new(|| Migrator {
 
 /// Times that another process may be faster with a migration before its error counts.
 const MOST_RACES: u32 = 20;
-/// What PostgreSQL says to the slower of two that make the same: the key or the table is there, or
-/// somebody else has just written it.
-const LOST_RACES: [&str; 6] = ["23505", "42P07", "42710", "40001", "40P01", "XX000"];
+/// What PostgreSQL says to the slower of two that make the same at the same time: the key or the table
+/// is there, or somebody else has just written it.
+const COLLISIONS: [&str; 6] = ["23505", "42P07", "42710", "40001", "40P01", "XX000"];
 
 /// A step of the schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,11 +50,20 @@ pub(super) async fn run(
     for migrator in migrators {
         while let Err(error) = migrator.run_direct(None, connection, false).await {
             races += 1;
-            if races > MOST_RACES || !lost_a_race(&error) {
+            // Who was slower finds the other's work done.
+            let is_made = match &error {
+                MigrateError::ExecuteMigration(_, version) => {
+                    let missing = pending(connection, &[*migrator]).await?;
+                    !missing.iter().any(|migration| migration.version == *version)
+                }
+                _ => false,
+            };
+            if races > MOST_RACES || !(is_made || is_collision(&error)) {
                 return Err(worded(error));
             }
         }
     }
+    trial::crash_point("migration.done");
     Ok(())
 }
 
@@ -65,10 +74,12 @@ pub(super) async fn pending(
 ) -> Result<Vec<Migration>, OpenError> {
     let mut missing = Vec::new();
     for migrator in migrators {
-        // A table of notes that is missing is made for the look only.
+        // A role that only serves may make no table, not even the one of notes that is there.
         let mut look = connection.begin().await?;
-        look.ensure_migrations_table(&migrator.table_name).await.map_err(worded)?;
-        let made = look.list_applied_migrations(&migrator.table_name).await.map_err(worded)?;
+        let made = match look.list_applied_migrations(&migrator.table_name).await {
+            Err(error) if is_missing_table(&error) => Vec::new(),
+            made => made.map_err(worded)?,
+        };
         look.rollback().await?;
         let known = |version| migrator.version_exists(version);
         if let Some(newer) = made.iter().find(|migration| !known(migration.version)) {
@@ -84,12 +95,21 @@ pub(super) async fn pending(
     Ok(missing)
 }
 
-fn lost_a_race(error: &MigrateError) -> bool {
+fn is_missing_table(error: &MigrateError) -> bool {
+    let MigrateError::Execute(error) = error else { return false };
+    error.as_database_error().is_some_and(|error| {
+        error.code().is_some_and(|code| code == "42P01")
+            || error.message().starts_with("no such table")
+    })
+}
+
+/// Whether another process is making the same in this moment.
+fn is_collision(error: &MigrateError) -> bool {
     let (MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) = error else {
         return false;
     };
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-    code.is_some_and(|code| LOST_RACES.contains(&code.as_ref()))
+    code.is_some_and(|code| COLLISIONS.contains(&code.as_ref()))
 }
 
 fn worded(error: MigrateError) -> OpenError {

@@ -7,6 +7,7 @@ mod migrations;
 mod postgres;
 mod sqlite;
 
+use std::fs::File;
 use std::path::PathBuf;
 
 use futures_util::future::BoxFuture;
@@ -159,6 +160,17 @@ pub enum OpenError {
         /// How many.
         missing: usize,
     },
+    /// A move into this database has not ended.
+    #[error(
+        "an installation is being moved into this database; run `selvedge move` again until it ends"
+    )]
+    HalfMoved,
+    /// What is in this database lives elsewhere now.
+    #[error("this installation was moved to {place}; set SELVEDGE_DATABASE_URL to that database")]
+    MovedAway {
+        /// Host and database.
+        place: String,
+    },
     /// A newer program wrote this database.
     #[error(
         "the database was written by a newer version of selvedge (schema {version}); upgrade this program"
@@ -190,6 +202,32 @@ impl From<SealError> for OpenError {
     fn from(_: SealError) -> Self {
         Self::MasterKey
     }
+}
+
+/// Both ends of a move.
+pub(crate) struct Relocated {
+    pub(crate) old: Connected,
+    pub(crate) new: Connected,
+    /// Host and database of the new one.
+    pub(crate) place: String,
+    /// Held, nobody serves from the old one.
+    pub(crate) lock: File,
+}
+
+/// Opens both ends of a move with their schemas up to date; nothing if they are not what they have to be.
+pub(crate) async fn open_for_relocation(
+    from: &Database,
+    to: &Database,
+) -> Result<Option<Relocated>, OpenError> {
+    let (Database::Sqlite { path, .. }, Database::Postgres(url)) = (from, to) else {
+        return Ok(None);
+    };
+    let lock = sqlite::lock(path)?;
+    from.migrate().await?;
+    to.migrate().await?;
+    let old = sqlite::connect(path).await?;
+    let new = postgres::connect_as_owner(url).await?;
+    Ok(Some(Relocated { old, new, place: url.place().to_owned(), lock }))
 }
 
 /// An open database. Cheap to clone.

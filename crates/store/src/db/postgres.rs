@@ -18,6 +18,7 @@ use sqlx::{AnyPool, AssertSqlSafe, Connection, Executor, Row, Transaction};
 use super::migrations::{self, POSTGRES, SHARED};
 use super::{Connected, OpenError, Query};
 use crate::error::Error;
+use crate::relocation::refuse_unfinished;
 
 /// Oldest server this program is tested with, as the server numbers itself.
 const OLDEST_SERVER: i64 = 150_000;
@@ -40,6 +41,8 @@ const LIMITS: &str = "SET LOCAL idle_in_transaction_session_timeout = '30s'; \
     SET LOCAL lock_timeout = '20s'";
 /// What sees every integration: workers and the whole installation's API.
 const EVERYTHING: &str = "*";
+/// The same for a connection that is used for nothing else.
+const SEE_EVERYTHING: &str = "SET selvedge.integration = '*'";
 
 /// A URL, with what this program reads from it itself.
 #[derive(Clone)]
@@ -123,14 +126,6 @@ pub(super) struct Postgres {
 impl Postgres {
     /// Looks whether the server keeps what is promised, and whether its schema is this program's.
     pub(super) async fn open(url: &PostgresUrl) -> Result<Self, OpenError> {
-        let mut first = connect(url).await?;
-        let worries = inspect(&mut first, url).await?;
-        let missing = migrations::pending(&mut first, &[&SHARED, &POSTGRES]).await?.len();
-        if missing > 0 {
-            return Err(OpenError::Behind { place: url.place.clone(), missing });
-        }
-        check_privileges(&mut first, url).await?;
-        first.close().await?;
         let pool = AnyPoolOptions::new()
             .max_connections(url.connections)
             .acquire_timeout(ACQUIRE_WITHIN)
@@ -141,13 +136,23 @@ impl Postgres {
             .map_err(|error| url.unreachable(error))?;
         let postgres = Self {
             pool,
-            worries: worries.into(),
+            worries: Arc::from([]),
             begin_reading: Arc::from(""),
             begin_writing: Arc::from(""),
             pooled: url.pooled,
             connections: url.connections,
         };
-        Ok(postgres.seeing(EVERYTHING))
+        let postgres = postgres.seeing(EVERYTHING);
+        let mut look = postgres.begin(&postgres.begin_reading).await?;
+        let worries = inspect(&mut look, url).await?;
+        let missing = migrations::pending(&mut look, &[&SHARED, &POSTGRES]).await?.len();
+        if missing > 0 {
+            return Err(OpenError::Behind { place: url.place.clone(), missing });
+        }
+        check_privileges(&mut look, url).await?;
+        refuse_unfinished(&mut look).await?;
+        look.commit().await?;
+        Ok(Self { worries: worries.into(), ..postgres })
     }
 
     /// The same pool, through which only one integration is seen.
@@ -245,11 +250,19 @@ async fn connect(url: &PostgresUrl) -> Result<Connected, OpenError> {
     connection.map_err(|error| url.unreachable(error))
 }
 
-/// A connection for changing the schema, which sees all rows it may have to rewrite.
+/// A connection for changing the schema, which sees all rows it may have to rewrite for as long as it
+/// lives; so it must not be one that a pooler hands on.
 pub(super) async fn connect_as_owner(url: &PostgresUrl) -> Result<Connected, OpenError> {
+    if url.pooled {
+        return Err(OpenError::Unfit {
+            place: url.place.clone(),
+            why: "a pooler stands before it".to_owned(),
+            fix: "Migrate and move at the server's own address, without pgbouncer=true".to_owned(),
+        });
+    }
     let mut connection = connect(url).await?;
     inspect(&mut connection, url).await?;
-    connection.execute("SET selvedge.integration = '*'").await?;
+    connection.execute(SEE_EVERYTHING).await?;
     Ok(connection)
 }
 

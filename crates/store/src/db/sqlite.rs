@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::migrations::{self, SHARED};
 use super::{Connected, OpenError};
 use crate::error::Error;
+use crate::relocation::refuse_unfinished;
 
 /// Oldest SQLite without the bug that can corrupt a write-ahead log that is reset while two
 /// connections write.
@@ -58,7 +59,7 @@ impl Sqlite {
         let lock = if exclusive { Some(lock(path)?) } else { None };
         let mut writer = connect(path).await?;
         migrations::run(&mut writer, &[&SHARED]).await?;
-        trial::crash_point("migration.done");
+        refuse_unfinished(&mut writer).await?;
         let readers = AnyPoolOptions::new()
             .max_connections(READERS)
             .after_connect(|connection, _| {
@@ -161,7 +162,8 @@ fn make_private(path: &Path) -> Result<(), OpenError> {
     made.map(|_| ()).map_err(|source| OpenError::File { path: path.to_owned(), source })
 }
 
-fn lock(path: &Path) -> Result<File, OpenError> {
+/// Keeps other processes from serving the file.
+pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
     let mut lock_path = path.as_os_str().to_owned();
     lock_path.push(".lock");
     let lock_path = PathBuf::from(lock_path);
