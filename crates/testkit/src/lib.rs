@@ -22,7 +22,9 @@ pub use chance::Chance;
 pub use households::{Household, PEOPLE, SeriesScore};
 pub use key_server::KeyServer;
 pub use many_items::freshness;
-pub use mode::{Mode, WORKER_PROCESSES, WorkerProcess, database_url, open_store, program, settle};
+pub use mode::{
+    Mode, WORKER_PROCESSES, WorkerProcess, database_url, open_store, prefix, program, settle,
+};
 pub use nats_cluster::NatsCluster;
 pub use oracle::{Evidence, cursors_ahead, secrets_in};
 pub use postgres::Postgres;

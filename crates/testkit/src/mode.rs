@@ -73,10 +73,14 @@ pub async fn open_store(folder: &Path, exclusive: bool) -> Store {
 pub fn settle(command: &mut Command, folder: &Path) {
     command.env("SELVEDGE_DATABASE_URL", database_url(folder));
     if Mode::chosen() == Mode::Nats {
-        let name = folder.file_name().expect("a name").to_string_lossy();
-        let prefix: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
-        command.env("SELVEDGE_NATS_URL", NatsCluster::shared().url(&prefix));
+        command.env("SELVEDGE_NATS_URL", NatsCluster::shared().url(&prefix(folder)));
     }
+}
+
+/// What the streams of the installation of a folder begin with.
+pub fn prefix(folder: &Path) -> String {
+    let name = folder.file_name().expect("a name").to_string_lossy();
+    name.chars().filter(char::is_ascii_alphanumeric).collect()
 }
 
 /// A worker process, killed with the value.
@@ -98,7 +102,7 @@ impl WorkerProcess {
     ) -> Option<Self> {
         std::fs::write(folder.join("master.key"), crate::world::MASTER_KEY).expect("a key");
         let mut command = Command::new(program());
-        command.args(["work", "--private-subscribers", "--data-dir"]).arg(folder).args(arguments);
+        command.args(["work", "--data-dir"]).arg(folder).args(arguments);
         settle(&mut command, folder);
         let log = std::fs::OpenOptions::new().create(true).append(true).open(log).expect("a log");
         command.envs(environment.iter().copied());

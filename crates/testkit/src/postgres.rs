@@ -119,17 +119,9 @@ impl Postgres {
         let (data, certificate) = (PathBuf::from(self.data()), self.certificate());
         let key = data.join("server.key");
         let made = Command::new("openssl")
-            .args([
-                "req",
-                "-new",
-                "-x509",
-                "-days",
-                "2",
-                "-nodes",
-                "-subj",
-                "/CN=localhost",
-                "-keyout",
-            ])
+            .args(["req", "-new", "-x509", "-days", "2", "-nodes", "-subj", "/CN=localhost"])
+            .args(["-addext", "subjectAltName=IP:127.0.0.1"])
+            .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"])
             .arg(&key)
             .arg("-out")
             .arg(&certificate)

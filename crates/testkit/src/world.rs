@@ -123,8 +123,8 @@ impl World {
                 (pipeline.expect("workers"), Vec::new())
             }
             true => {
-                let workers =
-                    (0..WORKER_PROCESSES).map(|_| WorkerProcess::start(folder.path(), &[]));
+                let workers = (0..WORKER_PROCESSES)
+                    .map(|_| WorkerProcess::start(folder.path(), &["--private-subscribers"]));
                 let workers = workers.collect();
                 (Pipeline::without_workers(store.clone(), &connector, &settings), workers)
             }

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use store::Store;
 use tempfile::TempDir;
 use testkit::{
-    Bank, CLIENT_ID, Linked, MASTER_KEY, Mode, SECRET, WORKER_PROCESSES, WorkerProcess, World,
-    http_client, open_store, settle,
+    Bank, CLIENT_ID, Chance, Linked, MASTER_KEY, Mode, SECRET, WORKER_PROCESSES, WorkerProcess,
+    World, database_url, http_client, open_store, settle,
 };
 use trial::CRASH_AT;
 
@@ -68,6 +68,7 @@ impl Processes {
 pub(crate) struct Installation {
     folder: TempDir,
     processes: Processes,
+    arguments: Vec<String>,
     pub(crate) key: String,
     store: Store,
     http: reqwest::Client,
@@ -83,7 +84,8 @@ impl Installation {
         let made: Value = serde_json::from_str(&made).unwrap();
         let processes = Processes::start(folder.path(), arguments, None).expect("it starts");
         let key = made["key"].as_str().unwrap().to_owned();
-        Self { folder, processes, key, store, http: http_client() }
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        Self { folder, processes, arguments, key, store, http: http_client() }
     }
 
     /// The folder that names its database.
@@ -94,6 +96,33 @@ impl Installation {
     /// Its workers.
     pub(crate) fn workers(&mut self) -> &mut Vec<WorkerProcess> {
         &mut self.processes.workers
+    }
+
+    /// Kills one of those that work, and starts another in its place.
+    pub(crate) fn kill_one_that_works(&mut self, chance: &mut Chance) {
+        let (folder, workers) = (self.folder.path(), &mut self.processes.workers);
+        if workers.is_empty() {
+            let servers = std::mem::take(&mut self.processes.servers);
+            servers.into_iter().for_each(Running::kill);
+            let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
+            self.processes = Processes::start(folder, &arguments, None).expect("it starts again");
+            return;
+        }
+        let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
+        let one = chance.below(workers.len());
+        workers[one].kill();
+        workers[one] = WorkerProcess::start(folder, &arguments);
+    }
+
+    /// The name of its database on the server that all tests share.
+    pub(crate) fn database_name(&self) -> String {
+        let url = database_url(self.folder.path());
+        url.split(['/', '?']).nth(3).expect("a name").to_owned()
+    }
+
+    /// What its streams begin with.
+    pub(crate) fn prefix(&self) -> String {
+        testkit::prefix(self.folder.path())
     }
 
     /// Its database.
@@ -151,6 +180,14 @@ impl Installation {
             }
         };
         let agreed = tokio::time::timeout(PATIENCE, agree).await;
-        assert!(agreed.is_ok(), "store and ledger do not agree");
+        if agreed.is_err() {
+            let log = std::fs::read_to_string(self.folder.path().join(Processes::LOG));
+            let log = log.unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            let end = lines[lines.len().saturating_sub(40)..].join("\n");
+            let (rows, ledger) = (World::stored(&self.store).await, bank.ledger().await);
+            let missing = ledger.keys().filter(|id| !rows.contains_key(*id)).count();
+            panic!("store and ledger do not agree, {missing} rows are missing:\n{end}");
+        }
     }
 }

@@ -14,6 +14,7 @@ mod durable;
 mod engines;
 mod enrich;
 mod fault_matrix;
+mod fault_runs;
 mod feed_under_writers;
 mod guides;
 mod identity;

@@ -287,7 +287,7 @@ async fn the_database_is_reached_by_tls_where_the_url_asks_for_it() {
     let said = refusal(&url("disable")).await;
     assert!(said.contains("cannot be reached"), "{said}");
     let root = server.certificate();
-    let verified = format!("{}&sslrootcert={}", url("verify-ca"), root.display());
+    let verified = format!("{}&sslrootcert={}", url("verify-full"), root.display());
     assert_eq!(refusal(&verified).await, "");
     let said = refusal(&url("verify-ca")).await;
     assert!(said.contains("cannot be reached"), "an unknown certificate is refused: {said}");
