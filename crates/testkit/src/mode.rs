@@ -56,6 +56,10 @@ pub fn database_url(folder: &Path) -> String {
         return url;
     }
     let url = Postgres::shared().create_database();
+    let mut migrate = Command::new(program());
+    migrate.args(["migrate", "--data-dir"]).arg(folder).env("SELVEDGE_DATABASE_URL", &url);
+    let migrated = migrate.stdout(Stdio::null()).status().expect("the program; build it first");
+    assert!(migrated.success(), "the schema is made");
     std::fs::write(named, &url).expect("the name of a database");
     url
 }
@@ -63,9 +67,6 @@ pub fn database_url(folder: &Path) -> String {
 /// Opens the store of a folder.
 pub async fn open_store(folder: &Path, exclusive: bool) -> Store {
     let database = Database::parse(&database_url(folder), exclusive).expect("a database");
-    if Mode::chosen() != Mode::Sqlite {
-        database.migrate().await.expect("a schema");
-    }
     Store::open(&database, master_key(), ambient()).await.expect("a store")
 }
 

@@ -68,7 +68,8 @@ async fn sixty_kills_lose_nothing_and_double_nothing() {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(90);
     loop {
         let (stored, ledger) = (World::stored(&store).await, bank.ledger().await);
-        if stored == ledger {
+        let unprocessed = store.unprocessed_end_users(None).await.unwrap();
+        if stored == ledger && unprocessed == 0 {
             break;
         }
         let missing = ledger.keys().filter(|id| !stored.contains_key(*id)).count();
