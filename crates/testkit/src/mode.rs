@@ -146,8 +146,11 @@ impl Drop for WorkerProcess {
     }
 }
 
-/// The program, beside the tests that run.
+/// The program: beside the tests that run, or the one that `SELVEDGE_TEST_PROGRAM` names, such as a release.
 pub fn program() -> PathBuf {
+    if let Some(named) = std::env::var_os("SELVEDGE_TEST_PROGRAM") {
+        return PathBuf::from(named);
+    }
     let tests = std::env::current_exe().expect("this program");
     let folder = tests.ancestors().find(|folder| folder.join("selvedge").is_file());
     folder.expect("the program beside its tests").join("selvedge")

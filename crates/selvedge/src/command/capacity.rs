@@ -3,6 +3,8 @@
 //! The figures stand in `measured.json`, which `scripts/bench_processes` writes; a test compares what this
 //! model says of the measured sizes with what was measured.
 
+#![expect(clippy::float_arithmetic, reason = "estimates for people; money never comes here")]
+
 use std::process::ExitCode;
 
 use clap::Args;
@@ -23,10 +25,8 @@ const LOG_BYTES: f64 = 1_250.0;
 
 /// Say what an installation of a size needs.
 #[derive(Args)]
-#[command(
-    after_help = "Example: selvedge capacity --items 1000000\n\
-                  Without --items a table of 10,000, 1,000,000 and 100,000,000 Items."
-)]
+#[command(after_help = "Example: selvedge capacity --items 1000000\n\
+                  Without --items a table of 10,000, 1,000,000 and 100,000,000 Items.")]
 pub(crate) struct Capacity {
     /// Items.
     #[arg(long, value_name = "N")]
@@ -128,8 +128,10 @@ impl Capacity {
             }
             return Ok(ExitCode::SUCCESS);
         }
-        println!("| Items | syncs/s at the busiest | cores for workers | cores for PostgreSQL | processes | \
-                  connections | PostgreSQL | event log | Plaid clients |");
+        println!(
+            "| Items | syncs/s at the busiest | cores for workers | cores for PostgreSQL | processes | \
+                  connections | PostgreSQL | event log | Plaid clients |"
+        );
         println!("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
         for items in asked {
             let needs = self.needs(items, costs);
@@ -158,7 +160,8 @@ impl Capacity {
         // Loading goes beside the daily work, evenly; changes are rows, too.
         let rows = loading + changing;
         let worker_cores = (busiest * costs.sync_own + rows * costs.row_own) / MOST_BUSY;
-        let database_cores = (busiest * costs.sync_database + rows * costs.row_database) / MOST_BUSY;
+        let database_cores =
+            (busiest * costs.sync_database + rows * costs.row_database) / MOST_BUSY;
         // A process keeps about one core busy before its connections do not suffice.
         let processes = worker_cores.ceil().max(1.0);
         Needs {
@@ -181,9 +184,11 @@ impl Costs {
     }
 
     fn of(points: &[Point]) -> Self {
-        let shared: Vec<&Point> = points.iter().filter(|point| point.engine == "postgres").collect();
+        let shared: Vec<&Point> =
+            points.iter().filter(|point| point.engine == "postgres").collect();
         let mean = |of: &dyn Fn(&Point) -> f64| {
-            shared.iter().map(|point| of(point)).sum::<f64>() / shared.iter().map(|_| 1.0).sum::<f64>()
+            shared.iter().map(|point| of(point)).sum::<f64>()
+                / shared.iter().map(|_| 1.0).sum::<f64>()
         };
         Self {
             sync_own: mean(&|point| point.sync_cpu.own / point.syncs),
@@ -215,4 +220,55 @@ fn bytes(count: f64) -> String {
         left /= 1_000.0;
     }
     String::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The model is a mean over all measured sizes; each of them must be what it says, within this much.
+    const MOST_OFF: f64 = 0.25;
+
+    #[test]
+    fn the_model_says_what_was_measured() {
+        let points = points().unwrap();
+        let costs = Costs::of(&points);
+        let near = |said: f64, measured: f64, what: &str| {
+            let off = (said - measured).abs() / measured;
+            assert!(off <= MOST_OFF, "{what}: {said} said, {measured} measured");
+        };
+        for point in points.iter().filter(|point| point.engine == "postgres") {
+            let what = format!("{} processes", point.workers);
+            near(point.rows * costs.row_own, point.load_cpu.own, &what);
+            near(point.rows * costs.row_database, point.load_cpu.database, &what);
+            near(point.syncs * costs.sync_own, point.sync_cpu.own, &what);
+            near(point.syncs * costs.sync_database, point.sync_cpu.database, &what);
+            near(costs.row_bytes, point.bytes_per_row, &what);
+            // The bank runs on the same two cores: what is left of them bounds the rate.
+            let spent = point.load_cpu.own + point.load_cpu.database + point.load_cpu.bank;
+            assert!(point.rows / point.rows_per_second >= spent / 2.0 * 0.9, "{what}: two cores");
+            let spent = point.sync_cpu.own + point.sync_cpu.database + point.sync_cpu.bank;
+            assert!(point.syncs / point.syncs_per_second >= spent / 2.0 * 0.9, "{what}: two cores");
+        }
+    }
+
+    #[test]
+    fn ten_times_the_items_need_ten_times_the_cores() {
+        let capacity = Capacity {
+            items: Vec::new(),
+            syncs_per_day: 4.0,
+            rows_per_item: 1_500.0,
+            changes_per_day: 3.0,
+            peak: 4.0,
+            load_days: 7.0,
+            log_days: 7.0,
+            json: false,
+        };
+        let costs = Costs::measured().unwrap();
+        let (one, ten) = (capacity.needs(1e6, costs), capacity.needs(1e7, costs));
+        assert!((ten.worker_cores / one.worker_cores - 10.0).abs() < 0.01);
+        assert!((ten.database_bytes / one.database_bytes - 10.0).abs() < 0.01);
+        assert_eq!(grouped(1_234_567.0), "1,234,567");
+        assert_eq!(bytes(2.5e12), "2 TB");
+    }
 }

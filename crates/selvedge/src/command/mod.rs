@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod bank;
+mod capacity;
 mod check;
 mod demo;
 mod discover;
@@ -42,6 +43,8 @@ pub(crate) enum Command {
     Migrate(migrate::Migrate),
     /// Move an installation from its SQLite file to PostgreSQL.
     Move(relocate::Move),
+    /// Say what an installation of a size needs.
+    Capacity(capacity::Capacity),
     /// Look at what this installation stands on, and name the fix of what is wrong.
     Doctor(doctor::Doctor),
     /// Run a Plaid on this machine that Plaid's own client libraries can talk to.
@@ -93,6 +96,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Work(work) => work.run().await,
             Command::Migrate(migrate) => migrate.run().await,
             Command::Move(relocate) => relocate.run().await,
+            Command::Capacity(capacity) => capacity.run(),
             Command::Doctor(doctor) => doctor.run().await,
             Command::Emulator(arguments) => arguments.run().await,
             Command::Source(source) => source.run().await,

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
-use testkit::settle;
+use testkit::{program, settle};
 
-/// The program under test.
+/// The program as these tests built it.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_selvedge");
 
 /// A command of the program, without this machine's settings.
 pub(crate) fn selvedge(arguments: &[&str]) -> Command {
-    let mut command = Command::new(BINARY);
+    let mut command = Command::new(program());
     for name in [
         "SELVEDGE_LOG",
         "SELVEDGE_DATA_DIR",
