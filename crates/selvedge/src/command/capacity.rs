@@ -75,6 +75,7 @@ struct Costs {
 #[derive(Debug, Clone, Deserialize)]
 struct Point {
     engine: String,
+    #[cfg_attr(not(test), expect(dead_code, reason = "only named"))]
     workers: f64,
     rows: f64,
     syncs: f64,
