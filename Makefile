@@ -1,6 +1,6 @@
 # The front door. `make demo` and `make test` are all a newcomer needs; `make help` lists the rest.
 
-.PHONY: help demo build test check soak warehouses resurrect scale bench eval assets tools test-tools openapi erd
+.PHONY: help demo build test check soak modes move warehouses resurrect scale bench eval assets tools test-tools openapi erd
 .DEFAULT_GOAL := help
 
 BINARY := target/release/selvedge
@@ -12,6 +12,10 @@ SEEDS ?=
 # What the program is built with: full (Parquet, buckets, DuckDB, NATS), and on request kafka and delta.
 FEATURES ?= full
 WITH ?=
+
+# Suites that run on whatever a world runs on.
+MODE_SUITES := story:: sync:: identity:: life:: webhooks:: notices:: notes:: streams:: meaning:: api:: connections:: \
+  crash:: crash_points:: fault_runs:: feed_under_writers::
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -28,6 +32,7 @@ test: tools test-tools assets ## Every test: unit, whole system, Plaid's own cli
 	SELVEDGE_CONTRACT_REPORT=$(CURDIR)/$(CONTRACT) \
 	  cargo test --workspace --all-targets --locked --features selvedge/full
 	scripts/contract $(CONTRACT)
+	scripts/lint_deploy $(VENV)
 
 check: tools assets ## Format, lints, tidiness
 	cargo fmt --all --check
@@ -45,6 +50,14 @@ warehouses: tools ## A million rows into every destination, killed and read back
 	$(VENV)-soak/bin/python scripts/soak_protocols $(BINARY) $(VENV) $(VENV)-soak
 	$(VENV)-bench/bin/python scripts/soak_spark $(BINARY)
 
+modes: tools test-tools assets ## The suites of story, store and crashes on PostgreSQL, and with NATS
+	cargo build --locked --features full
+	for mode in postgres nats; do SELVEDGE_TEST_MODE=$$mode cargo test --locked --package selvedge --features full \
+	  --test it -- $(MODE_SUITES) || exit 1; done
+
+move: build ## A million transactions from SQLite to PostgreSQL, killed three times on the way
+	scripts/soak_move $(BINARY)
+
 resurrect: ## Bring back one known bug after another; a table of the tests that catch them
 	scripts/resurrect
 
@@ -54,6 +67,7 @@ scale: build ## Memory and CPU at fifty thousand and a million rows
 bench: build ## Cold start, memory, first load beside a plain client; a million emulated rows beside a bare server
 	scripts/bench $(BINARY)
 	scripts/bench_emulator $(BINARY)
+	scripts/bench_processes $(BINARY)
 	scripts/need bench $(VENV)
 	$(VENV)-bench/bin/python scripts/bench_enrich $(BINARY)
 
