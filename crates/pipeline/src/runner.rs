@@ -112,10 +112,7 @@ impl Pipeline {
                 pipeline.tasks.spawn(worker.run());
             }
         }
-        if store.is_shared() {
-            let share = share_limits(store.clone(), connector, pipeline.process.clone());
-            pipeline.spawn(share);
-        } else {
+        if !store.is_shared() {
             // In a single process every lease left over is void.
             store.clear_leases().await?;
             pipeline.spawn(number_changes(store.clone()));
@@ -142,6 +139,9 @@ impl Pipeline {
         if store.is_shared() {
             let every = if settings.dispatch.is_some() { SWEEP_EVERY } else { POLL_EVERY };
             pipeline.spawn(Poll::new(store.clone(), every).run());
+            // Also a process without workers calls Plaid: to look at a token, to ask a bank.
+            let share = share_limits(store.clone(), connector.clone(), pipeline.process.clone());
+            pipeline.spawn(share);
         }
         if let Some(dispatch) = settings.dispatch.clone() {
             pipeline.spawn(carry(store, dispatch));

@@ -5,7 +5,10 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use async_nats::jetstream::consumer::{DeliverPolicy, pull};
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use store::ChangeFilter;
 use testkit::{Bank, Chance, Evidence, Linked, Mode, NatsCluster, Postgres};
 
 use crate::installation::Installation;
@@ -78,6 +81,9 @@ async fn whatever_fails_the_store_is_the_ledger_again() {
         }
     }
     let head = installation.store().feed_head().await.unwrap();
+    if Mode::chosen() == Mode::Nats {
+        the_log_is_the_feed(&installation).await;
+    }
     println!(
         "{} faults of {} kinds in mode {:?}: 0 violations over {head} changes",
         rounds * faults.len(),
@@ -159,6 +165,49 @@ async fn strike(
             cluster.start_again(leader);
         }
     }
+}
+
+/// What a durable consumer reads from the first message on is the feed, and from any other on its rest.
+async fn the_log_is_the_feed(installation: &Installation) {
+    let store = installation.store();
+    while store.number_changes().await.unwrap() > 0 {}
+    let feed = store.changes(0, &ChangeFilter::default(), i64::MAX).await.unwrap();
+    let client = async_nats::connect(NatsCluster::shared().server_url(0)).await.unwrap();
+    let context = async_nats::jetstream::new(client);
+    let name = format!("{}_changes", installation.prefix());
+    let middle = feed.len() / 2;
+    for first in [0, middle] {
+        let mut stream = context.get_stream(&name).await.unwrap();
+        let brought = async {
+            while stream.info().await.unwrap().state.last_sequence < feed.len() as u64 {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), brought).await.expect("all is brought");
+        let start_sequence = first as u64 + 1;
+        let durable = pull::Config {
+            durable_name: Some(format!("reader-{first}")),
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence },
+            ..pull::Config::default()
+        };
+        let consumer = stream.create_consumer(durable).await.unwrap();
+        let mut messages = consumer.messages().await.unwrap();
+        for change in &feed[first..] {
+            let message = messages.next().await.unwrap().unwrap();
+            let told: Value = serde_json::from_slice(&message.payload).unwrap();
+            assert_eq!(told, serde_json::to_value(change).unwrap());
+            assert_eq!(message.info().unwrap().stream_sequence, change.seq.unsigned_abs());
+            let id = message.headers.as_ref().unwrap().get("Nats-Msg-Id").unwrap().as_str();
+            assert_eq!(id, change.seq.to_string());
+            let subject: Vec<&str> = message.subject.split('.').collect();
+            assert!(
+                subject[2].starts_with("itg_") && subject[3].starts_with("eus_"),
+                "{subject:?}"
+            );
+            message.ack().await.unwrap();
+        }
+    }
+    println!("the log has all {} changes of the feed", feed.len());
 }
 
 /// The number of the server that leads the log of an installation.

@@ -36,7 +36,8 @@ impl Processes {
             crash_at.map(|at| (CRASH_AT, at)).into_iter().collect();
         let serve = || {
             let mut command = selvedge(&["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
-            command.arg(folder).args(if shared { &["--no-workers"] } else { arguments });
+            let without: &[&str] = &["--no-workers", "--private-subscribers"];
+            command.arg(folder).args(if shared { without } else { arguments });
             command.envs(environment.iter().copied());
             settle(&mut command, folder);
             Running::try_start(command, Some(&log))
