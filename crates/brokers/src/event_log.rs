@@ -5,6 +5,7 @@
 //! behind the one with the number before it, so of two writers one is refused; what a lost answer left
 //! open is seen by looking where the stream ends.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::HeaderMap;
@@ -41,12 +42,13 @@ pub struct LogState {
 pub struct EventLog {
     nats: Nats,
     connected: OnceCell<Context>,
+    is_arranged: AtomicBool,
 }
 
 impl EventLog {
     /// The log of an installation.
     pub fn new(nats: Nats) -> Self {
-        Self { nats, connected: OnceCell::new() }
+        Self { nats, connected: OnceCell::new(), is_arranged: AtomicBool::new(false) }
     }
 
     /// The number of the last change that is in it; 0 when it is empty.
@@ -57,9 +59,19 @@ impl EventLog {
     /// How far it is, and how it is kept; made if it is missing.
     pub async fn describe(&self) -> Result<LogState, NatsError> {
         let context = self.context().await?;
-        let stream = context.get_or_create_stream(self.config()).await;
-        let mut stream = stream.map_err(|error| self.nats.refused(&error))?;
-        let info = stream.info().await.map_err(|error| self.nats.refused(&error))?;
+        let known = match self.is_arranged.load(Ordering::Relaxed) {
+            true => context.get_stream(format!("{}_changes", self.nats.prefix)).await.ok(),
+            false => None,
+        };
+        let info = match known {
+            Some(stream) => stream.cached_info().clone(),
+            // The settings of today hold for a stream that is there, too.
+            None => {
+                let arranged = context.create_or_update_stream(self.config()).await;
+                self.is_arranged.store(true, Ordering::Relaxed);
+                arranged.map_err(|error| self.nats.refused(&error))?
+            }
+        };
         Ok(LogState {
             last: i64::try_from(info.state.last_sequence).unwrap_or(i64::MAX),
             replicas: info.config.num_replicas,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::{self, Context};
 use async_nats::{Client, ConnectOptions};
+use secrecy::{ExposeSecret, SecretString};
 
 /// What streams and subjects begin with, unless the URL says otherwise.
 const PREFIX: &str = "selvedge";
@@ -32,6 +33,8 @@ pub enum NatsError {
 #[derive(Clone)]
 pub struct Nats {
     servers: Vec<String>,
+    /// Apart from the servers, whose addresses are logged.
+    user: Option<(String, SecretString)>,
     place: String,
     /// What streams and subjects begin with.
     pub(crate) prefix: String,
@@ -52,11 +55,19 @@ impl Nats {
             return Err(wrong());
         }
         let (user, hosts) = match rest.rsplit_once('@') {
-            Some((user, hosts)) => (format!("{user}@"), hosts),
-            None => (String::new(), rest),
+            Some((user, hosts)) => {
+                let (name, password) = user.split_once(':').ok_or_else(wrong)?;
+                let plain = |text: &str| {
+                    let decoded = percent_decode(text);
+                    decoded.ok_or_else(wrong)
+                };
+                (Some((plain(name)?, SecretString::from(plain(password)?))), hosts)
+            }
+            None => (None, rest),
         };
         let mut nats = Self {
-            servers: hosts.split(',').map(|host| format!("{scheme}://{user}{host}")).collect(),
+            servers: hosts.split(',').map(|host| format!("{scheme}://{host}")).collect(),
+            user,
             place: hosts.trim_end_matches('/').to_owned(),
             prefix: PREFIX.to_owned(),
             replicas: 1,
@@ -88,7 +99,14 @@ impl Nats {
     /// Connects, and goes on trying in the background for as long as it takes: work does not wait for
     /// the cluster.
     pub(crate) async fn connect(&self) -> Result<(Client, Context), NatsError> {
-        let options = ConnectOptions::new()
+        let options = match &self.user {
+            Some((name, password)) => ConnectOptions::with_user_and_password(
+                name.clone(),
+                password.expose_secret().to_owned(),
+            ),
+            None => ConnectOptions::new(),
+        };
+        let options = options
             .name("selvedge")
             .request_timeout(Some(DEADLINE))
             .max_reconnects(None)
@@ -103,6 +121,22 @@ impl Nats {
     }
 }
 
+/// A part of a URL without its escapes.
+fn percent_decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::new();
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let digits = [rest.next()?, rest.next()?];
+                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
 fn is_token(name: &str) -> bool {
     name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
 }
@@ -113,8 +147,11 @@ mod tests {
 
     #[test]
     fn urls_name_hosts_and_what_is_asked_of_them() {
-        let nats = Nats::parse("nats://u:p@a:4222,b:4222?replicas=3&keep_days=7").expect("a URL");
-        assert_eq!(nats.servers, ["nats://u:p@a:4222", "nats://u:p@b:4222"]);
+        let nats =
+            Nats::parse("nats://u:p%40@a:4222,b:4222?replicas=3&keep_days=7").expect("a URL");
+        assert_eq!(nats.servers, ["nats://a:4222", "nats://b:4222"]);
+        let (name, password) = nats.user.as_ref().expect("a user");
+        assert_eq!((name.as_str(), password.expose_secret()), ("u", "p@"));
         assert_eq!(
             (nats.place(), nats.replicas, nats.prefix.as_str()),
             ("a:4222,b:4222", 3, PREFIX)

@@ -108,8 +108,9 @@ async fn take_hints(
         num_replicas: nats.replicas,
         ..Config::default()
     };
-    let stream = context.get_or_create_stream(config).await;
-    let stream = stream.map_err(|error| nats.refused(&error))?;
+    let name = config.name.clone();
+    context.create_or_update_stream(config).await.map_err(|error| nats.refused(&error))?;
+    let stream = context.get_stream(name).await.map_err(|error| nats.refused(&error))?;
     let config = pull::Config {
         durable_name: Some("processes".to_owned()),
         ack_policy: AckPolicy::Explicit,

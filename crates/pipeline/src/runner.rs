@@ -28,6 +28,8 @@ const LEASE: SignedDuration = SignedDuration::from_secs(15);
 const RENEW_EVERY: Duration = Duration::from_secs(5);
 /// Longest sleep of an idle worker, in case a wake-up was lost.
 const LOOK_ANYWAY: SignedDuration = SignedDuration::from_secs(30);
+/// Shortest sleep where others claim, too.
+const LEAST_PAUSE: Duration = Duration::from_millis(50);
 /// Pause after a failure of the database.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// How often a process says that it lives.
@@ -92,11 +94,14 @@ impl Pipeline {
         let mut pipeline = Self::without_workers(store.clone(), &connector, &settings);
         let stopped = pipeline.stop.subscribe();
         let polled_items = Arc::new(AtomicI64::new(store.polled_items().await?));
-        let elected = if store.is_shared() { &ELECTED[..] } else { &[] };
-        for (kind, subject) in elected {
+        // A process without a log leaves the task of it to those that have one.
+        let has_log = settings.log.is_some();
+        let takes = |kind| store.is_shared() && (has_log || kind != WorkKind::Publish);
+        let elected: Vec<_> = ELECTED.into_iter().filter(|(kind, _)| takes(*kind)).collect();
+        for (kind, subject) in &elected {
             store.poke(*kind, subject, false).await?;
         }
-        let elected = elected.iter().map(|(kind, _)| (*kind, i64::MAX, 1));
+        let elected = elected.into_iter().map(|(kind, _)| (kind, i64::MAX, 1));
         for (kind, most_attempts, count) in WORKERS.into_iter().chain(elected) {
             for _ in 0..count {
                 let worker = Worker {
@@ -266,6 +271,8 @@ impl Worker {
         let next = self.store.next_due(self.kind, self.most_attempts).await;
         let due = next.ok().flatten().map_or(latest, |due| due.min(latest));
         let pause = Duration::try_from(due.duration_since(now)).unwrap_or_default();
+        // What is due and cannot be claimed is being claimed by another process.
+        let pause = if self.store.is_shared() { pause.max(LEAST_PAUSE) } else { pause };
         let _woken = tokio::time::timeout(pause, self.store.news().work(self.kind)).await;
     }
 
@@ -275,12 +282,16 @@ impl Worker {
     async fn work(&self, lease: &Lease) {
         let started_at = self.ambient().now();
         let (worker, own) = (self.clone(), lease.clone());
-        let mut task = tokio::spawn(async move { worker.act(&own).await });
+        // What is in the set ends with it, also when this worker is dropped.
+        let mut task = JoinSet::new();
+        task.spawn(async move { worker.act(&own).await });
         let done = tokio::select! {
-            done = &mut task => done.unwrap_or_else(|fault| Err(Failure::Fault(fault.to_string()))),
+            Some(done) = task.join_next() => {
+                done.unwrap_or_else(|fault| Err(Failure::Fault(fault.to_string())))
+            }
             lost = self.keep(lease) => Err(lost.into()),
         };
-        task.abort();
+        drop(task);
         if let Err(failure) = done {
             self.settle(lease, &failure, started_at).await;
         }
@@ -288,10 +299,16 @@ impl Worker {
 
     async fn keep(&self, lease: &Lease) -> store::Error {
         let (lasts, renew_every) = self.lease();
+        let from_now = || self.ambient().now().saturating_add(lasts).unwrap_or(Timestamp::MAX);
+        let mut held_until = from_now();
         loop {
             tokio::time::sleep(renew_every).await;
-            if let Err(error) = self.store.renew(lease, lasts).await {
-                return error;
+            match self.store.renew(lease, lasts).await {
+                Ok(()) => held_until = from_now(),
+                Err(store::Error::Stale) => return store::Error::Stale,
+                // The database may be back before the lease has run out.
+                Err(error) if held_until <= self.ambient().now() => return error,
+                Err(error) => tracing::warn!(%error, "a lease could not be renewed yet"),
             }
         }
     }
@@ -386,6 +403,8 @@ impl Worker {
         }
         let again = match self.kind {
             WorkKind::LinkSession => link_session::again(lease, &self.store),
+            // Everybody waits for what one does for all.
+            _ if self.is_elected() => self.ambient().now(),
             _ => soon(lease.attempts, self.ambient()),
         };
         tracing::warn!(kind = self.kind.as_str(), subject = lease.subject, %failure, "the work failed");

@@ -25,7 +25,13 @@ pub(crate) struct DataSettings {
 
     /// The database, as sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE. A file in the data folder if
     /// absent.
-    #[arg(long, global = true, env = "SELVEDGE_DATABASE_URL", value_name = "URL")]
+    #[arg(
+        long,
+        global = true,
+        env = "SELVEDGE_DATABASE_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
     pub(crate) database_url: Option<String>,
 
     /// File with the master key: 32 random bytes in base64. Made on first start if absent.
@@ -94,6 +100,14 @@ impl DataSettings {
                          restore the key file or set SELVEDGE_MASTER_KEY",
                         path.display(),
                         database.display()
+                    );
+                }
+                if let Database::Postgres(_) = database {
+                    bail!(
+                        "the master key {} is missing; every process of an installation has the same \
+                         one. Make it once with `head -c 32 /dev/urandom | base64`, keep it apart from \
+                         the database, and set SELVEDGE_MASTER_KEY or name its file",
+                        path.display()
                     );
                 }
                 make_master_key(&path, ambient)

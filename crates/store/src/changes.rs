@@ -24,6 +24,7 @@ declare! {
     HEAD = "SELECT last_seq FROM feed_head WHERE id = 1 /* lock */";
     MOVE_HEAD = "UPDATE feed_head SET last_seq = $2 WHERE id = 1 AND last_seq = $1";
     UNNUMBERED = "SELECT item_seq FROM changes WHERE seq IS NULL LIMIT 1";
+    LAST_NUMBER = "SELECT COALESCE(MAX(seq), 0) FROM changes";
     /// In the order of each item; items follow one another, so no reader sees a gap.
     NUMBER =
         "UPDATE changes SET seq = numbered.place + $1 FROM \
@@ -202,7 +203,9 @@ impl Store {
                     let gap = i64::from(trial::has_bug("feed_gap"));
                     let number = sqlx::query(NUMBER).bind(head + gap).bind(NUMBERED_AT_ONCE);
                     let numbered = number.execute(&mut *connection).await?.rows_affected();
-                    let new_head = head + gap + i64::try_from(numbered).unwrap_or(i64::MAX);
+                    // Entries that were erased in this moment leave numbers that nothing has.
+                    let last = sqlx::query(LAST_NUMBER).fetch_one(&mut *connection).await?;
+                    let new_head = last.try_get::<i64, _>(0)?.max(head);
                     let moved = sqlx::query(MOVE_HEAD).bind(head).bind(new_head);
                     if moved.execute(&mut *connection).await?.rows_affected() != 1 {
                         return Err(Error::Stale);

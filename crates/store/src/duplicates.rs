@@ -14,7 +14,7 @@ use crate::integrations::parsed;
 use crate::statement::declare;
 use crate::takeover::take_over;
 use crate::work::{self, WorkKind};
-use crate::{life, records, suggestions};
+use crate::{items, life, records, suggestions};
 
 declare! {
     SIBLINGS =
@@ -129,6 +129,7 @@ pub(crate) async fn replace(
     let find = sqlx::query(REPLACES).bind(feed.item.clone());
     let Some(row) = find.fetch_optional(&mut *connection).await? else { return Ok(()) };
     let old: ItemKey = parsed(&row, "replaces")?;
+    items::hold(connection, old.as_str()).await?;
     feed.flush(connection).await?;
     let (theirs, own) =
         (accounts(connection, old.as_str()).await?, accounts(connection, &feed.item).await?);

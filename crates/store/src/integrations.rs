@@ -9,15 +9,15 @@ use sqlx::any::AnyRow;
 
 use crate::Store;
 use crate::connections;
-use crate::db::{Connected, dialect};
+use crate::db::Connected;
 use crate::erasure::erase_data;
 use crate::error::Error;
+use crate::items;
 use crate::seal::{DataKey, Place};
 use crate::statement::declare;
 use crate::work::instant;
 
 declare! {
-    HOLD = "SELECT id FROM integrations WHERE id = $1 /* lock */";
     CREATE =
         "INSERT INTO integrations (id, name, environment, base_url, client_id, secret, data_key, \
             streams, created_at, is_source, start_date) \
@@ -253,8 +253,7 @@ impl Store {
 }
 
 async fn delete(connection: &mut Connected, id: &str, now: Timestamp) -> Result<bool, Error> {
-    let hold = sqlx::query(dialect::text(connection, HOLD)).bind(id.to_owned());
-    hold.fetch_optional(&mut *connection).await?;
+    items::hold_integration(connection, id).await?;
     let live = sqlx::query(LIVE_ITEMS).bind(id.to_owned()).fetch_one(&mut *connection).await?;
     if live.try_get::<i64, _>(0)? > 0 {
         return Ok(false);

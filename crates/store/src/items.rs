@@ -56,8 +56,7 @@ declare! {
     FIND_END_USER =
         "SELECT id, integration_id, end_user_id, name, created_at FROM end_users \
          WHERE id = $1 OR end_user_id = $1 ORDER BY id LIMIT 100";
-    /// Asked within the write, because an integration may be deleted at the same time.
-    INTEGRATION_EXISTS = "SELECT id FROM integrations WHERE id = $1 /* lock */";
+    HOLD_INTEGRATION = "SELECT id FROM integrations WHERE id = $1 /* lock */";
     HOLD = "SELECT id FROM items WHERE id = $1 /* lock */";
     ADD_ITEM =
         "INSERT INTO items (id, item_id, integration_id, end_user_key, access_token, \
@@ -234,6 +233,11 @@ impl Store {
             .db
             .write(move |connection| {
                 Box::pin(async move {
+                    // Nobody deletes the integration, and no webhook of it looks for this Item,
+                    // until this ends.
+                    if !hold_integration(connection, new.integration.as_str()).await? {
+                        return Err(Error::corrupt("an integration"));
+                    }
                     let find = sqlx::query(ITEM_OWNER).bind(new.item_id.clone());
                     let owner = find.fetch_optional(&mut *connection).await?;
                     let seal = |key: &ItemKey| {
@@ -242,11 +246,6 @@ impl Store {
                     };
                     let outcome = match owner {
                         None => {
-                            let exists = sqlx::query(dialect::text(connection, INTEGRATION_EXISTS));
-                            let exists = exists.bind(new.integration.to_string());
-                            if exists.fetch_optional(&mut *connection).await?.is_none() {
-                                return Err(Error::corrupt("an integration"));
-                            }
                             let key = ItemKey::generate(&ambient);
                             let sealed = seal(&key)?;
                             create(connection, &key, &new, sealed, &ambient).await?;
@@ -578,6 +577,15 @@ pub(crate) async fn hold(connection: &mut Connected, item: &str) -> Result<(), E
     let hold = sqlx::query(dialect::text(connection, HOLD)).bind(item.to_owned());
     hold.fetch_optional(connection).await?;
     Ok(())
+}
+
+/// Holds an integration until a larger write ends. False if there is none.
+pub(crate) async fn hold_integration(
+    connection: &mut Connected,
+    integration: &str,
+) -> Result<bool, Error> {
+    let hold = sqlx::query(dialect::text(connection, HOLD_INTEGRATION));
+    Ok(hold.bind(integration.to_owned()).fetch_optional(connection).await?.is_some())
 }
 
 /// Moves an Item's cursor, unless somebody else has moved it or the Item is being removed.

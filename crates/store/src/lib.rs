@@ -105,6 +105,11 @@ impl Store {
         Self { db: self.db.within(integration), ..self.clone() }
     }
 
+    /// The same store, to which nothing is written any more once a lease is lost ([`Error::Stale`]).
+    pub fn under(&self, lease: &Lease) -> Self {
+        Self { db: self.db.under(lease), ..self.clone() }
+    }
+
     /// Whether other processes may work on the same database.
     pub fn is_shared(&self) -> bool {
         self.db.is_shared()

@@ -58,7 +58,7 @@ declare! {
     NAME_ORPHAN =
         "UPDATE link_sessions SET orphan_item_id = $2, updated_at = $3 WHERE id = \
             (SELECT id FROM link_sessions WHERE integration_id = $1 AND state = 'orphaned' \
-                AND orphan_item_id IS NULL ORDER BY id LIMIT 1)";
+                AND orphan_item_id IS NULL ORDER BY id LIMIT 1) AND orphan_item_id IS NULL";
     /// An Item that webhooks have spoken of since the visit began, that is not linked and was not
     /// named for another visit.
     UNKNOWN_ITEM =

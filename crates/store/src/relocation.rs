@@ -23,7 +23,10 @@ declare! {
             finished = excluded.finished";
     BEGUN = "SELECT COUNT(*) FROM relocations";
     FORGET_PLACES = "DELETE FROM relocations";
-    IN_USE = "SELECT COUNT(*) FROM installation";
+    IN_USE =
+        "SELECT (SELECT COUNT(*) FROM integrations) + (SELECT COUNT(*) FROM api_keys) \
+            + (SELECT COUNT(*) FROM operators)";
+    FORGET_INSTALLATION = "DELETE FROM installation";
     FORGET_HEAD = "DELETE FROM feed_head";
     CLEAR_LEASES =
         "UPDATE work SET lease_owner = NULL, lease_until = 0 WHERE lease_owner IS NOT NULL";
@@ -161,7 +164,9 @@ async fn begin(old: &mut Connected, new: &mut Connected, place: &str) -> Result<
         return Err(if moved { MoveError::Done(place) } else { MoveError::InUse(place) });
     }
     let mut first = new.begin().await?;
-    sqlx::query(FORGET_HEAD).execute(&mut *first).await?;
+    for forget in [FORGET_HEAD, FORGET_INSTALLATION] {
+        sqlx::query(forget).execute(&mut *first).await?;
+    }
     save_place(&mut first, WHOLE, &Json::Null, false).await?;
     first.commit().await?;
     Ok(())

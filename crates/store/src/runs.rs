@@ -30,7 +30,9 @@ declare! {
     LIST =
         "SELECT id, connection, kind, state, cancelled, created_at, ended_at, body FROM runs \
          WHERE connection = $1 AND (CAST($2 AS TEXT) IS NULL OR id < $2) ORDER BY id DESC LIMIT $3";
-    SAVE = "UPDATE runs SET state = $2, ended_at = $3, body = $4 WHERE id = $1";
+    /// One that has ended stays as it is.
+    SAVE =
+        "UPDATE runs SET state = $2, ended_at = $3, body = $4 WHERE id = $1 AND ended_at IS NULL";
     CANCEL = "UPDATE runs SET cancelled = 1 WHERE id = $1 AND ended_at IS NULL";
     IS_CANCELLED = "SELECT cancelled FROM runs WHERE id = $1";
     FORGET = "DELETE FROM runs WHERE ended_at < $1";

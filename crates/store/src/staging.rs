@@ -8,7 +8,7 @@ use crate::Store;
 use crate::db::Connected;
 use crate::error::Error;
 use crate::statement::declare;
-use crate::work::Lease;
+use crate::work::{self, Lease};
 
 declare! {
     STAGE =
@@ -39,6 +39,8 @@ impl Store {
                     if number == 0 {
                         discard_earlier(connection, &lease, attempt).await?;
                     }
+                    // Whoever slept past the lease leaves nothing behind.
+                    work::hold(connection, &lease).await?;
                     sqlx::query(STAGE)
                         .bind(lease.subject)
                         .bind(lease.fence)

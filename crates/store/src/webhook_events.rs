@@ -11,7 +11,7 @@ use crate::link_sessions::{self, SealedVisit, VisitEnded};
 use crate::records::json;
 use crate::statement::declare;
 use crate::work::{self, WorkKind, instant};
-use crate::{item_streams, life};
+use crate::{item_streams, items, life};
 
 declare! {
     RECORD =
@@ -173,13 +173,20 @@ async fn record(
         let query = sqlx::query(sql).bind(named.clone()).bind(owner.clone());
         query.bind(now.as_microsecond())
     };
-    let note = if is_new {
-        about(NOTE_ITEM)
-    } else {
-        let next_second = event.issued_at.saturating_add(1).saturating_mul(1_000_000);
-        about(NOTE_ITEM_NOT_SYNCED_SINCE).bind(next_second)
+    let note = || match is_new {
+        true => about(NOTE_ITEM),
+        false => {
+            let next_second = event.issued_at.saturating_add(1).saturating_mul(1_000_000);
+            about(NOTE_ITEM_NOT_SYNCED_SINCE).bind(next_second)
+        }
     };
-    match note.fetch_optional(&mut *connection).await? {
+    let mut item = note().fetch_optional(&mut *connection).await?;
+    if item.is_none() && is_new {
+        // It may be being linked in this moment; whoever links holds the integration.
+        items::hold_integration(connection, &event.integration_id).await?;
+        item = note().fetch_optional(&mut *connection).await?;
+    }
+    match item {
         Some(row) => {
             let item: String = row.try_get(0)?;
             take(connection, &item, &event.news, is_new, ambient).await?;

@@ -12,11 +12,12 @@ use crate::error::Error;
 use crate::statement::declare;
 
 declare! {
-    /// Makes the row if it is missing; never shortens a back-off.
+    /// Makes the row if it is missing; never shortens a back-off. Fences begin at the time, so that one of
+    /// a row that was deleted holds for no later one.
     POKE =
         "INSERT INTO work (kind, subject, due_at, not_before, wanted_seq, claimed_seq, done_seq, \
             lease_until, fence, attempts) \
-         VALUES ($1, $2, $3, 0, 1, 0, 0, 0, 0, 0) \
+         VALUES ($1, $2, $3, 0, 1, 0, 0, 0, $3, 0) \
          ON CONFLICT (kind, subject) DO UPDATE SET wanted_seq = work.wanted_seq + 1, \
             due_at = CASE WHEN work.due_at < excluded.due_at THEN work.due_at \
                 ELSE excluded.due_at END";
@@ -25,7 +26,7 @@ declare! {
     CLAIM =
         "UPDATE work SET lease_owner = $3, lease_until = $4, fence = fence + 1, \
             claimed_seq = wanted_seq, not_before = 0 \
-         WHERE (kind, subject) IN (SELECT kind, subject FROM work \
+         WHERE (kind, subject) = (SELECT kind, subject FROM work \
             WHERE kind = $1 AND due_at <= $2 AND not_before <= $2 AND lease_until <= $2 \
                 AND attempts <= $5 ORDER BY due_at LIMIT 1 /* skip locked */) \
          RETURNING subject, fence, attempts";

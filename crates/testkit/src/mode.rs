@@ -56,6 +56,7 @@ pub fn database_url(folder: &Path) -> String {
         return url;
     }
     let url = Postgres::shared().create_database();
+    std::fs::write(folder.join("master.key"), crate::world::MASTER_KEY).expect("a key");
     let mut migrate = Command::new(program());
     migrate.args(["migrate", "--data-dir"]).arg(folder).env("SELVEDGE_DATABASE_URL", &url);
     let migrated = migrate.stdout(Stdio::null()).status().expect("the program; build it first");

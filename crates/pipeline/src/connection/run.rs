@@ -98,7 +98,10 @@ pub(crate) async fn run_connection(means: &Means<'_>, lease: &Lease) -> Result<(
         model::Schedule::OnChange => "change",
         _ => "schedule",
     };
-    let mut run = store.begin_run(&connection.id, cause).await?;
+    // Whoever slept past the lease writes nothing here any more.
+    let fenced = store.under(lease);
+    let means = &Means { store: &fenced, ..*means };
+    let mut run = fenced.begin_run(&connection.id, cause).await?;
     let result = match run.cancelled {
         true => Err(Failure::Cancelled),
         false => act(means, &connection, &mut run).await,
@@ -109,7 +112,7 @@ pub(crate) async fn run_connection(means: &Means<'_>, lease: &Lease) -> Result<(
             run.log(now, outcome.clone());
             run.body.outcome = Some(outcome);
             run.state = RunState::Succeeded;
-            return end(means, &connection, run, lease, now).await;
+            return end(store, means.watch, &connection, run, (lease, now)).await;
         }
         Err(failure) => failure,
     };
@@ -142,22 +145,22 @@ pub(crate) async fn run_connection(means: &Means<'_>, lease: &Lease) -> Result<(
     for stream in run.body.streams.iter_mut().filter(|s| s.state == RunState::Running) {
         stream.state = run.state;
     }
-    end(means, &connection, run, lease, now).await
+    end(store, means.watch, &connection, run, (lease, now)).await
 }
 
 async fn end(
-    means: &Means<'_>,
+    store: &Store,
+    watch: Option<&Watch>,
     connection: &Connection,
     mut run: Run,
-    lease: &Lease,
-    now: Timestamp,
+    (lease, now): (&Lease, Timestamp),
 ) -> Result<(), store::Error> {
     run.ended_at = Some(now);
     let wrote = run.body.streams.iter().any(|stream| stream.written + stream.deleted > 0);
     let is_quiet = run.body.cause == "change" && !wrote && run.state == RunState::Succeeded;
     let next = next_due(connection, &run, now);
-    means.store.end_run(&run, lease, next, !is_quiet).await?;
-    if let Some(watch) = means.watch {
+    store.end_run(&run, lease, next, !is_quiet).await?;
+    if let Some(watch) = watch {
         watch(&run);
     }
     Ok(())

@@ -18,7 +18,7 @@ const WEAK: u8 = 3;
                   Exit codes: 0 all is well, 3 something is weak, 1 something is broken.")]
 pub(crate) struct Doctor {
     /// NATS between the processes of this installation.
-    #[arg(long, env = "SELVEDGE_NATS_URL", value_name = "URL")]
+    #[arg(long, env = "SELVEDGE_NATS_URL", hide_env_values = true, value_name = "URL")]
     nats_url: Option<String>,
 
     /// Monitoring address of a NATS server, which tells whether it syncs every write: http://HOST:8222.

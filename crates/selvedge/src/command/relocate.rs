@@ -24,7 +24,7 @@ pub(crate) struct Move {
     from: String,
 
     /// An empty database, with a role that may make tables: postgres://…
-    #[arg(long, value_name = "URL", env = "SELVEDGE_DATABASE_URL")]
+    #[arg(long, value_name = "URL", env = "SELVEDGE_DATABASE_URL", hide_env_values = true)]
     to: String,
 }
 

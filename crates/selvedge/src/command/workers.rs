@@ -45,7 +45,7 @@ pub(crate) struct WorkerArguments {
     process_destinations: bool,
 
     /// NATS between the processes of this installation: nats://HOST:PORT,HOST:PORT?replicas=3.
-    #[arg(long, env = "SELVEDGE_NATS_URL", value_name = "URL")]
+    #[arg(long, env = "SELVEDGE_NATS_URL", hide_env_values = true, value_name = "URL")]
     nats_url: Option<String>,
 
     /// Seconds that work under way may take to finish when this process is asked to stop.

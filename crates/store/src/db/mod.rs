@@ -23,6 +23,7 @@ pub use self::postgres::{PostgresUrl, Worry};
 use self::sqlite::Sqlite;
 use crate::error::Error;
 use crate::seal::SealError;
+use crate::work::{self, Lease};
 
 /// A connection in a write.
 pub(crate) type Connected = sqlx::AnyConnection;
@@ -232,7 +233,11 @@ pub(crate) async fn open_for_relocation(
 
 /// An open database. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Db(Engine);
+pub(crate) struct Db {
+    engine: Engine,
+    /// Every write proves that this is held.
+    lease: Option<Lease>,
+}
 
 #[derive(Clone)]
 enum Engine {
@@ -243,30 +248,37 @@ enum Engine {
 impl Db {
     pub(crate) async fn open(database: &Database) -> Result<Self, OpenError> {
         sqlx::any::install_default_drivers();
-        Ok(Self(match database {
+        let engine = match database {
             Database::Sqlite { path, exclusive } => {
                 Engine::Sqlite(Sqlite::open(path, *exclusive).await?)
             }
             Database::Postgres(url) => Engine::Postgres(Postgres::open(url).await?),
-        }))
+        };
+        Ok(Self { engine, lease: None })
     }
 
     /// The same database, of which PostgreSQL shows nothing but what belongs to one integration.
     pub(crate) fn within(&self, integration: &IntegrationId) -> Self {
-        Self(match &self.0 {
+        let engine = match &self.engine {
             Engine::Sqlite(sqlite) => Engine::Sqlite(sqlite.clone()),
             Engine::Postgres(postgres) => Engine::Postgres(postgres.within(integration)),
-        })
+        };
+        Self { engine, lease: self.lease.clone() }
+    }
+
+    /// The same database, to which nothing is written any more once a lease is lost.
+    pub(crate) fn under(&self, lease: &Lease) -> Self {
+        Self { engine: self.engine.clone(), lease: Some(lease.clone()) }
     }
 
     /// Whether other processes may work on the same database.
     pub(crate) fn is_shared(&self) -> bool {
-        matches!(self.0, Engine::Postgres(_))
+        matches!(self.engine, Engine::Postgres(_))
     }
 
     /// What an operator should know of the database; nothing when all is well.
     pub(crate) fn worries(&self) -> &[Worry] {
-        match &self.0 {
+        match &self.engine {
             Engine::Sqlite(_) => &[],
             Engine::Postgres(postgres) => postgres.worries(),
         }
@@ -274,7 +286,7 @@ impl Db {
 
     /// All rows of a statement that only reads.
     pub(crate) async fn fetch_all(&self, query: Query) -> Result<Vec<AnyRow>, Error> {
-        match &self.0 {
+        match &self.engine {
             Engine::Sqlite(sqlite) => Ok(query.fetch_all(&sqlite.readers).await?),
             Engine::Postgres(postgres) => Box::pin(postgres.fetch_all(query)).await,
         }
@@ -282,7 +294,7 @@ impl Db {
 
     /// The first row of a statement that only reads, if there is one.
     pub(crate) async fn fetch_optional(&self, query: Query) -> Result<Option<AnyRow>, Error> {
-        match &self.0 {
+        match &self.engine {
             Engine::Sqlite(sqlite) => Ok(query.fetch_optional(&sqlite.readers).await?),
             Engine::Postgres(_) => Ok(self.fetch_all(query).await?.into_iter().next()),
         }
@@ -304,9 +316,11 @@ impl Db {
             + Send
             + 'static,
     {
-        match &self.0 {
-            Engine::Sqlite(sqlite) => sqlite.write(write).await,
-            Engine::Postgres(postgres) => Box::pin(postgres.write(write)).await,
+        match &self.engine {
+            Engine::Sqlite(sqlite) => sqlite.write(fenced(write, self.lease.clone())).await,
+            Engine::Postgres(postgres) => {
+                Box::pin(postgres.write(fenced(write, self.lease.clone()))).await
+            }
         }
     }
 
@@ -323,6 +337,29 @@ impl Db {
             })
         })
         .await
+    }
+}
+
+/// A write that proves at its end that a lease is held, if there is one.
+fn fenced<T, F>(
+    write: F,
+    lease: Option<Lease>,
+) -> impl for<'c> FnOnce(&'c mut Connected) -> BoxFuture<'c, Result<T, Error>> + Clone + Send + 'static
+where
+    T: Send + 'static,
+    F: for<'c> FnOnce(&'c mut Connected) -> BoxFuture<'c, Result<T, Error>>
+        + Clone
+        + Send
+        + 'static,
+{
+    move |connection| {
+        Box::pin(async move {
+            let value = write(connection).await?;
+            if let Some(lease) = lease {
+                work::hold(connection, &lease).await?;
+            }
+            Ok(value)
+        })
     }
 }
 

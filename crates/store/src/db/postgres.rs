@@ -32,12 +32,12 @@ const MOST_ATTEMPTS: u32 = 12;
 /// Pause before the next attempt, for each one so far.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(5);
 /// Why a write may be begun again: not serialisable, a deadlock, a key that another has just written, a
-/// row that is held too long.
-const COLLISIONS: [&str; 4] = ["40001", "40P01", "23505", "55P03"];
+/// row that is held too long, a row whose owner has just been deleted (which row-level security sees).
+const COLLISIONS: [&str; 5] = ["40001", "40P01", "23505", "55P03", "42501"];
 
 /// The server ends a transaction whose process has stopped in the middle, and does not let a statement
 /// wait for ever on rows that are held.
-const LIMITS: &str = "SET LOCAL idle_in_transaction_session_timeout = '30s'; \
+const LIMITS: &str = "SET LOCAL idle_in_transaction_session_timeout = '10s'; \
     SET LOCAL lock_timeout = '20s'";
 /// What sees every integration: workers and the whole installation's API.
 const EVERYTHING: &str = "*";
@@ -145,11 +145,11 @@ impl Postgres {
         let postgres = postgres.seeing(EVERYTHING);
         let mut look = postgres.begin(&postgres.begin_reading).await?;
         let worries = inspect(&mut look, url).await?;
+        check_privileges(&mut look, url).await?;
         let missing = migrations::pending(&mut look, &[&SHARED, &POSTGRES]).await?.len();
         if missing > 0 {
             return Err(OpenError::Behind { place: url.place.clone(), missing });
         }
-        check_privileges(&mut look, url).await?;
         refuse_unfinished(&mut look).await?;
         look.commit().await?;
         Ok(Self { worries: worries.into(), ..postgres })
@@ -234,7 +234,7 @@ fn collides(error: &sqlx::Error) -> bool {
 }
 
 /// Whether the connection is gone rather than the statement wrong: also when the server says that it
-/// is going (class 57) or that it has no place (53).
+/// is going.
 fn is_broken(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::BeginFailed => true,
