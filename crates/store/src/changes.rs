@@ -24,7 +24,8 @@ declare! {
     HEAD = "SELECT last_seq FROM feed_head WHERE id = 1 /* lock */";
     MOVE_HEAD = "UPDATE feed_head SET last_seq = $2 WHERE id = 1 AND last_seq = $1";
     UNNUMBERED = "SELECT item_seq FROM changes WHERE seq IS NULL LIMIT 1";
-    LAST_NUMBER = "SELECT COALESCE(MAX(seq), 0) FROM changes";
+    LAST_NUMBER =
+        "SELECT seq FROM changes WHERE seq IS NOT NULL ORDER BY seq DESC LIMIT 1";
     /// In the order of each item; items follow one another, so no reader sees a gap.
     NUMBER =
         "UPDATE changes SET seq = numbered.place + $1 FROM \
@@ -204,8 +205,10 @@ impl Store {
                     let number = sqlx::query(NUMBER).bind(head + gap).bind(NUMBERED_AT_ONCE);
                     let numbered = number.execute(&mut *connection).await?.rows_affected();
                     // Entries that were erased in this moment leave numbers that nothing has.
-                    let last = sqlx::query(LAST_NUMBER).fetch_one(&mut *connection).await?;
-                    let new_head = last.try_get::<i64, _>(0)?.max(head);
+                    let last = sqlx::query(LAST_NUMBER);
+                    let last = last.fetch_optional(&mut *connection).await?;
+                    let last: Option<i64> = last.map(|row| row.try_get(0)).transpose()?;
+                    let new_head = last.unwrap_or(head).max(head);
                     let moved = sqlx::query(MOVE_HEAD).bind(head).bind(new_head);
                     if moved.execute(&mut *connection).await?.rows_affected() != 1 {
                         return Err(Error::Stale);

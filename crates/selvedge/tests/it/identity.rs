@@ -347,9 +347,9 @@ async fn a_stale_worker_cannot_commit() {
     let stale = store.claim(WorkKind::Sync, i64::MAX, "slow", no_time).await.unwrap().unwrap();
     let lease = SignedDuration::from_secs(60);
     store.claim(WorkKind::Sync, i64::MAX, "fast", lease).await.unwrap().expect("the lease ran out");
-    store.stage_page(&stale, 1, 0, &added(vec![row("b", None, "1.00")])).await.unwrap();
+    let staged = store.stage_page(&stale, 1, 0, &added(vec![row("b", None, "1.00")])).await;
+    assert!(matches!(staged, Err(store::Error::Stale)), "{staged:?}");
     let update = Update {
-        pages: 1,
         cursor: "2".into(),
         ..Update::new(ledger.key.clone(), stale, testkit::now(), "1")
     };

@@ -7,7 +7,7 @@ use sqlx::Row;
 use testkit::open_store;
 
 /// Statements that go through a whole table, and why they may.
-const MAY_SCAN: [(&str, &str, &str); 21] = [
+const MAY_SCAN: [(&str, &str, &str); 23] = [
     ("api_keys", "LIST", "keys are few"),
     ("connections", "LIST", "connections are few"),
     ("enrichments", "WANT_ALL", "when a rule comes or goes, or a person asks for all"),
@@ -24,6 +24,8 @@ const MAY_SCAN: [(&str, &str, &str); 21] = [
     ("suggestions", "LIST", "a list of everything, by page"),
     ("suggestions", "MOOT", "when a person accepts a pair"),
     ("webhook_events", "KEYS", "once at the start"),
+    ("relocation", "BEGUN", "one row for each table"),
+    ("relocation", "IN_USE", "once, when an installation is moved"),
     ("processes", "FORGET_OLDER", "processes are few"),
     ("processes", "COUNT", "processes are few"),
     ("integrations", "DELETE_VISITS", "when an integration is deleted"),
