@@ -38,12 +38,9 @@ impl NatsCluster {
         static SHARED: OnceLock<NatsCluster> = OnceLock::new();
         SHARED.get_or_init(|| {
             let cluster = Self::start();
-            let servers = cluster.servers.lock().expect("servers");
-            let ids: Vec<String> =
-                servers.iter().flatten().map(|server| server.id().to_string()).collect();
-            drop(servers);
-            let folder = cluster.folder.path().to_owned();
-            clean_up_at_exit(&format!("kill -9 {}", ids.join(" ")), &folder);
+            // Those that were started again have other ids than the first ones.
+            let folder = cluster.folder.path();
+            clean_up_at_exit(&format!("kill -9 $(cat '{}'/*.pid)", folder.display()), folder);
             cluster
         })
     }
@@ -98,6 +95,8 @@ impl NatsCluster {
             .args(["-n", &format!("server-{number}"), "--cluster_name", "test"])
             .args(["--cluster", &format!("nats://127.0.0.1:{route}")])
             .args(["--routes", &routes.join(",")])
+            .arg("-P")
+            .arg(self.folder.path().join(format!("{number}.pid")))
             .arg("-sd")
             .arg(Path::new(self.folder.path()).join(number.to_string()))
             .stdin(Stdio::null())
