@@ -40,7 +40,11 @@ impl NatsCluster {
             let cluster = Self::start();
             // Those that were started again have other ids than the first ones.
             let folder = cluster.folder.path();
-            clean_up_at_exit(&format!("kill -9 $(cat '{}'/*.pid)", folder.display()), folder);
+            let kill = format!(
+                "for id in '{}'/*.pid; do kill -9 \"$(cat \"$id\")\"; done",
+                folder.display()
+            );
+            clean_up_at_exit(&kill, folder);
             cluster
         })
     }
