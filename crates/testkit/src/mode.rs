@@ -117,16 +117,6 @@ impl WorkerProcess {
         line.contains("ready").then_some(worker)
     }
 
-    /// Its process id.
-    pub fn id(&self) -> u32 {
-        self.0.id()
-    }
-
-    /// Whether it still runs.
-    pub fn lives(&mut self) -> bool {
-        matches!(self.0.try_wait(), Ok(None))
-    }
-
     /// Ends it without warning.
     pub fn kill(&mut self) {
         let _gone = self.0.kill();

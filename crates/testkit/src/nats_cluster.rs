@@ -61,16 +61,6 @@ impl NatsCluster {
         format!("nats://127.0.0.1:{}", self.ports[number].0)
     }
 
-    /// How many servers it has.
-    pub fn len(&self) -> usize {
-        self.ports.len()
-    }
-
-    /// It always has some.
-    pub fn is_empty(&self) -> bool {
-        self.ports.is_empty()
-    }
-
     /// The number of the server of this name.
     pub fn number_of(name: &str) -> Option<usize> {
         name.strip_prefix("server-")?.parse().ok()

@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use model::IntegrationId;
 use sqlx::any::{AnyArguments, AnyRow};
-use sqlx::migrate::MigrateError;
+use sqlx::migrate::{MigrateError, Migrator};
 
 pub use self::migrations::Migration;
 use self::migrations::{POSTGRES, SHARED};
@@ -59,16 +59,8 @@ impl Database {
 
     /// Which migrations are missing. Changes nothing but that a missing file is made.
     pub async fn pending_migrations(&self) -> Result<Vec<Migration>, OpenError> {
-        sqlx::any::install_default_drivers();
-        match self {
-            Self::Sqlite { path, .. } => {
-                migrations::pending(&mut sqlite::connect(path).await?, &[&SHARED]).await
-            }
-            Self::Postgres(url) => {
-                let mut connection = postgres::connect_as_owner(url).await?;
-                migrations::pending(&mut connection, &[&SHARED, &POSTGRES]).await
-            }
-        }
+        let (mut connection, migrators) = self.connect_as_owner().await?;
+        migrations::pending(&mut connection, &migrators).await
     }
 
     /// Lets a role read and write every table there is, and nothing else.
@@ -82,16 +74,19 @@ impl Database {
 
     /// Brings the schema up to date; may be killed and begun again at any moment.
     pub async fn migrate(&self) -> Result<(), OpenError> {
+        let (mut connection, migrators) = self.connect_as_owner().await?;
+        migrations::run(&mut connection, &migrators).await
+    }
+
+    /// A connection that may change the schema, and the migrations that make it.
+    async fn connect_as_owner(&self) -> Result<(Connected, Vec<&'static Migrator>), OpenError> {
         sqlx::any::install_default_drivers();
-        match self {
-            Self::Sqlite { path, .. } => {
-                migrations::run(&mut sqlite::connect(path).await?, &[&SHARED]).await
-            }
+        Ok(match self {
+            Self::Sqlite { path, .. } => (sqlite::connect(path).await?, vec![&*SHARED]),
             Self::Postgres(url) => {
-                let mut connection = postgres::connect_as_owner(url).await?;
-                migrations::run(&mut connection, &[&SHARED, &POSTGRES]).await
+                (postgres::connect_as_owner(url).await?, vec![&*SHARED, &*POSTGRES])
             }
-        }
+        })
     }
 }
 
