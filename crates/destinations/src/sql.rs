@@ -1,7 +1,8 @@
 //! Tables in a database, the same for every engine: a batch is loaded into a table of the session,
 //! merged from there, and committed with its mark. What differs is in [`Dialect`] and [`Engine`].
 //!
-//! Guarantee: rows and mark are one transaction, so every change takes effect exactly once.
+//! Guarantee: rows and mark are one transaction, and begin from the mark that this session knows, so every
+//! change takes effect exactly once, whoever slept meanwhile.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -19,9 +20,13 @@ use crate::table::{Column, Row, Table, bounded_name, plain_name};
 const TABLES_AT_ONCE: usize = 200;
 /// The table of marks.
 const MARKS: &str = "_selvedge_marks";
+/// The engine's clock, as text.
+const NOW: &str = "CAST(CURRENT_TIMESTAMP AS TEXT)";
 /// Behind the name of a table that is being built, and of the last generation.
 const ASIDE: &str = "__aside";
 const PREVIOUS: &str = "__previous";
+/// The mark of a load that somebody has begun and nobody written.
+const UNWRITTEN: &str = "";
 
 /// How an engine's SQL differs.
 #[derive(Debug, Clone)]
@@ -88,12 +93,14 @@ pub struct Database<E> {
     engine: E,
     /// Tables of this session that batches are loaded into, by their columns.
     stages: HashMap<String, String>,
+    /// The mark of each load as this session read or set it.
+    marks: HashMap<String, String>,
 }
 
 impl<E: Engine> Database<E> {
     /// Takes a connection.
     pub fn new(engine: E) -> Self {
-        Self { engine, stages: HashMap::new() }
+        Self { engine, stages: HashMap::new(), marks: HashMap::new() }
     }
 
     fn names(&self) -> Names {
@@ -110,13 +117,69 @@ impl<E: Engine> Database<E> {
         statements: impl IntoIterator<Item = String>,
     ) -> Result<(), DestinationError> {
         self.engine.begin().await?;
+        let done = self.run_all(statements).await;
+        self.end(done).await
+    }
+
+    /// The same for a load that is still ours, with its new mark if there is one.
+    async fn together_of(
+        &mut self,
+        load: &Load,
+        statements: impl IntoIterator<Item = String>,
+        mark: Option<&str>,
+    ) -> Result<(), DestinationError> {
+        self.engine.begin().await?;
+        let mut done = self.hold(&load.id).await;
+        if done.is_ok() {
+            done = self
+                .run_all(statements.into_iter().chain(mark.map(|to| self.set_mark(load, to))))
+                .await;
+        }
+        self.end(done).await?;
+        self.marks.extend(mark.map(|mark| (load.id.clone(), mark.to_owned())));
+        Ok(())
+    }
+
+    async fn run_all(
+        &mut self,
+        statements: impl IntoIterator<Item = String>,
+    ) -> Result<(), DestinationError> {
         for statement in statements {
-            if let Err(error) = self.engine.execute(&statement).await {
+            self.run(&statement).await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps what a transaction did, or nothing of it.
+    async fn end(&mut self, done: Result<(), DestinationError>) -> Result<(), DestinationError> {
+        match done {
+            Ok(()) => self.engine.commit().await,
+            Err(error) => {
                 self.engine.undo().await;
-                return Err(error);
+                // Tables of the session may have gone with the transaction.
+                self.stages.clear();
+                Err(error)
             }
         }
-        self.engine.commit().await
+    }
+
+    /// Keeps others from a load until the transaction ends. Refuses one that somebody has written since
+    /// this session read its mark: what is under way here may be there already.
+    async fn hold(&mut self, load: &str) -> Result<(), DestinationError> {
+        let hold = format!(
+            "INSERT INTO {} (load, mark, updated_at) VALUES ({}, '{UNWRITTEN}', {NOW}) \
+             ON CONFLICT (load) DO UPDATE SET updated_at = excluded.updated_at RETURNING mark",
+            self.names().marks(),
+            literal(load)
+        );
+        let found = only_cell(self.engine.query(&hold).await?).unwrap_or_default();
+        if self.marks.get(load).is_some_and(|known| *known != found) {
+            let engine = self.engine.dialect().engine;
+            let said = format!("another process has written {load} meanwhile");
+            return Err(DestinationError::passing(engine, said));
+        }
+        self.marks.insert(load.to_owned(), found);
+        Ok(())
     }
 
     /// Every table there is, with its columns and their types.
@@ -164,8 +227,9 @@ impl<E: Engine> Database<E> {
         Ok(stage)
     }
 
-    /// Everything of a batch but its mark.
+    /// A batch and its mark.
     async fn write_parts(&mut self, batch: &Batch<'_>) -> Result<(), DestinationError> {
+        self.hold(&batch.load.id).await?;
         for part in &batch.parts {
             let name = self.names().table(&part.table, if batch.aside { ASIDE } else { "" });
             let written = match batch.load.mode {
@@ -174,7 +238,7 @@ impl<E: Engine> Database<E> {
             };
             written.map_err(|error| named(error, &part.table))?;
         }
-        Ok(())
+        self.run(&self.set_mark(batch.load, &batch.mark)).await
     }
 
     async fn merge(&mut self, name: &str, part: &Part) -> Result<(), DestinationError> {
@@ -208,15 +272,10 @@ impl<E: Engine> Database<E> {
         Ok(())
     }
 
-    fn set_mark(&self, load: &str, mark: &str) -> String {
-        format!(
-            "INSERT INTO {} (load, mark, updated_at) VALUES ({}, {}, CAST(CURRENT_TIMESTAMP AS TEXT)) \
-             ON CONFLICT (load) DO UPDATE SET mark = excluded.mark, \
-             updated_at = excluded.updated_at",
-            self.names().marks(),
-            literal(load),
-            literal(mark)
-        )
+    /// Sets the mark of a load that is held.
+    fn set_mark(&self, load: &Load, mark: &str) -> String {
+        let (marks, mark, id) = (self.names().marks(), literal(mark), literal(&load.id));
+        format!("UPDATE {marks} SET mark = {mark}, updated_at = {NOW} WHERE load = {id}")
     }
 
     /// What makes a table that is missing, and brings one that is there up to date, with the columns
@@ -322,8 +381,9 @@ impl<E: Engine> Destination for Database<E> {
         self.make_marks().await?;
         let marks = self.names().marks();
         let found = format!("SELECT mark FROM {marks} WHERE load = {}", literal(load));
-        let rows = self.engine.query(&found).await?;
-        Ok(rows.into_iter().flatten().flatten().next())
+        let mark = only_cell(self.engine.query(&found).await?).unwrap_or_default();
+        self.marks.insert(load.to_owned(), mark.clone());
+        Ok(Some(mark).filter(|mark| mark != UNWRITTEN))
     }
 
     async fn begin_aside(&mut self, load: &Load, mark: &str) -> Result<(), DestinationError> {
@@ -333,10 +393,9 @@ impl<E: Engine> Destination for Database<E> {
                 let name = names.table(table, ASIDE);
                 [format!("DROP TABLE IF EXISTS {name}"), names.create(&name, table, load.mode)]
             });
-            self.together(statements.collect::<Vec<_>>()).await?;
+            self.together_of(load, statements.collect::<Vec<_>>(), None).await?;
         }
-        let mark = self.set_mark(&load.id, mark);
-        self.together([mark]).await
+        self.together_of(load, [], Some(mark)).await
     }
 
     fn resumes_aside(&self) -> bool {
@@ -345,19 +404,10 @@ impl<E: Engine> Destination for Database<E> {
 
     async fn write(&mut self, batch: Batch<'_>) -> Result<(), DestinationError> {
         self.engine.begin().await?;
-        let mut written = self.write_parts(&batch).await;
-        if written.is_ok() {
-            written = self.run(&self.set_mark(&batch.load.id, &batch.mark)).await;
-        }
-        match written {
-            Ok(()) => self.engine.commit().await,
-            Err(error) => {
-                self.engine.undo().await;
-                // Tables of the session may have gone with the transaction.
-                self.stages.clear();
-                Err(error)
-            }
-        }
+        let written = self.write_parts(&batch).await;
+        self.end(written).await?;
+        self.marks.insert(batch.load.id.clone(), batch.mark);
+        Ok(())
     }
 
     async fn settle(&mut self, _load: &Load) -> Result<(), DestinationError> {
@@ -377,10 +427,9 @@ impl<E: Engine> Destination for Database<E> {
                 true => names.renamed(table).to_vec(),
                 false => names.filled(table, load.mode).to_vec(),
             });
-            self.together(statements.collect::<Vec<_>>()).await?;
+            self.together_of(load, statements.collect::<Vec<_>>(), None).await?;
         }
-        let mark = self.set_mark(&load.id, mark);
-        self.together([mark]).await
+        self.together_of(load, [], Some(mark)).await
     }
 
     async fn roll_back(&mut self, load: &Load, mark: &str) -> Result<bool, DestinationError> {
@@ -395,27 +444,28 @@ impl<E: Engine> Destination for Database<E> {
                     names.rename(table, PREVIOUS, ""),
                 ]
             });
-            self.together(statements.collect::<Vec<_>>()).await?;
+            self.together_of(load, statements.collect::<Vec<_>>(), None).await?;
         }
         if !tables.is_empty() {
-            let mark = self.set_mark(&load.id, mark);
-            self.together([mark]).await?;
+            self.together_of(load, [], Some(mark)).await?;
         }
         Ok(!tables.is_empty())
     }
 
     async fn clear(&mut self, load: &Load) -> Result<(), DestinationError> {
+        self.make_marks().await?;
         let names = self.names();
         for tables in load.tables.chunks(TABLES_AT_ONCE) {
             let drop = tables.iter().flat_map(|table| {
                 ["", ASIDE]
                     .map(|suffix| format!("DROP TABLE IF EXISTS {}", names.table(table, suffix)))
             });
-            self.together(drop.collect::<Vec<_>>()).await?;
+            self.together_of(load, drop.collect::<Vec<_>>(), None).await?;
         }
         let forget = format!("DELETE FROM {} WHERE load = {}", names.marks(), literal(&load.id));
-        self.make_marks().await?;
-        self.together([forget]).await
+        self.together_of(load, [forget], None).await?;
+        self.marks.insert(load.id.clone(), UNWRITTEN.to_owned());
+        Ok(())
     }
 
     async fn scan(&mut self, table: &Table, each: EachRow<'_>) -> Result<bool, DestinationError> {
@@ -558,6 +608,11 @@ pub fn quoted(name: &str) -> String {
 }
 
 /// A text.
+/// The cell of an answer that has one at most.
+fn only_cell(rows: Vec<Row>) -> Option<String> {
+    rows.into_iter().flatten().flatten().next()
+}
+
 fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''").replace('\0', ""))
 }

@@ -23,7 +23,8 @@ pub use households::{Household, PEOPLE, SeriesScore};
 pub use key_server::KeyServer;
 pub use many_items::freshness;
 pub use mode::{
-    Mode, WORKER_PROCESSES, WorkerProcess, database_url, open_store, prefix, program, settle,
+    Mode, WORKER_PROCESSES, WorkerProcess, database_url, open_store, prefix, program, send_signal,
+    settle,
 };
 pub use nats_cluster::NatsCluster;
 pub use oracle::{Evidence, cursors_ahead, secrets_in};

@@ -123,11 +123,9 @@ impl WorkerProcess {
         let _reaped = self.0.wait();
     }
 
-    /// Sends it a signal, by name.
-    pub fn signal(&self, name: &str) {
-        let mut kill = Command::new("kill");
-        kill.arg(format!("-{name}")).arg(self.0.id().to_string());
-        assert!(kill.status().expect("kill").success(), "{name}");
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.0.id()
     }
 }
 
@@ -135,6 +133,13 @@ impl Drop for WorkerProcess {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Sends a process a signal, by the signal's name.
+pub fn send_signal(process: u32, name: &str) {
+    let mut kill = Command::new("kill");
+    kill.arg(format!("-{name}")).arg(process.to_string());
+    assert!(kill.status().expect("kill").success(), "{name} to {process}");
 }
 
 /// The program: beside the tests that run, or the one that `SELVEDGE_TEST_PROGRAM` names, such as a release.

@@ -279,6 +279,46 @@ async fn grows(make: &Make<'_>) {
     destination.clear(&after).await.unwrap();
 }
 
+/// A worker that slept while another wrote the same load writes nothing when it wakes: not its batch a
+/// second time, not into tables that the other builds, and no table away.
+async fn wakes_late(make: &Make<'_>) {
+    let table = table(None, &KINDS, false);
+    let log = load(Mode::Append, 1, vec![Arc::clone(&table)]);
+    let rows = || (0..10).map(|n| row(&format!("entry-{n}"), n)).collect::<Vec<Row>>();
+    for before in [None, Some("1")] {
+        let (mut sleeper, mut other) = (make(), make());
+        for destination in [&mut sleeper, &mut other] {
+            assert_eq!(destination.mark(&log.id).await.unwrap().as_deref(), before);
+            destination.prepare(std::slice::from_ref(&log), true).await.unwrap();
+        }
+        let (mark, expected) = match before {
+            None => ("1", rows()),
+            Some(_) => ("2", rows().into_iter().chain([row("later", 11)]).collect()),
+        };
+        let new: Vec<Row> = if before.is_none() { rows() } else { vec![row("later", 11)] };
+        write(other.as_mut(), &log, (new.clone(), Vec::new()), mark).await;
+        let part = Part { table: Arc::clone(&table), rows: new, gone: Vec::new() };
+        let batch = Batch { load: &log, aside: false, parts: vec![part], mark: mark.to_owned() };
+        let refused = [
+            sleeper.write(batch.clone()).await,
+            sleeper.write(Batch { aside: true, ..batch }).await,
+            sleeper.begin_aside(&log, "begun").await,
+            sleeper.swap(&log, "swapped").await,
+            sleeper.clear(&log).await,
+        ];
+        for refused in refused {
+            let error = refused.unwrap_err();
+            assert_eq!(error.trouble, DestinationTrouble::Passing, "{error}");
+            assert!(error.to_string().contains("another process"), "{error}");
+        }
+        assert_eq!(there(other.as_mut(), &table).await, content(&table, expected));
+        assert_eq!(sleeper.mark(&log.id).await.unwrap().as_deref(), Some(mark));
+    }
+    let mut last = make();
+    last.clear(&log).await.unwrap();
+    assert_eq!(last.mark(&log.id).await.unwrap(), None);
+}
+
 /// Whatever else the folder of a run is used for.
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
@@ -288,14 +328,19 @@ fn folder() -> tempfile::TempDir {
 async fn sqlite_conforms() {
     let folder = folder();
     let path = folder.path().join("out.db");
-    conforms(Box::new(|| Box::new(Database::new(Sqlite::new(path.clone()))))).await;
+    let make: Make<'_> = Box::new(|| Box::new(Database::new(Sqlite::new(path.clone()))));
+    wakes_late(&make).await;
+    conforms(make).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_conforms() {
     let server = Server::start();
     let url = server.url().into();
-    conforms(Box::new(|| Box::new(Database::new(Postgres::new(&url, "bank data").unwrap())))).await;
+    let make: Make<'_> =
+        Box::new(|| Box::new(Database::new(Postgres::new(&url, "bank data").unwrap())));
+    wakes_late(&make).await;
+    conforms(make).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

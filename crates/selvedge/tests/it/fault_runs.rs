@@ -9,7 +9,7 @@ use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use store::ChangeFilter;
-use testkit::{Bank, Chance, Evidence, Linked, Mode, NatsCluster, Postgres};
+use testkit::{Bank, Chance, Evidence, Linked, Mode, NatsCluster, Postgres, send_signal};
 
 use crate::installation::Installation;
 
@@ -43,9 +43,9 @@ enum Fault {
 impl Fault {
     fn of(mode: Mode) -> Vec<Self> {
         use Fault::{ExpireLeases, KillInPage, KillLeader, PauseWorker, StopDatabase, Webhooks};
-        let mut faults = vec![KillInPage, Webhooks];
+        let mut faults = vec![KillInPage, Webhooks, PauseWorker, ExpireLeases];
         if mode != Mode::Sqlite {
-            faults.extend([PauseWorker, ExpireLeases, StopDatabase]);
+            faults.push(StopDatabase);
         }
         if mode == Mode::Nats {
             faults.push(KillLeader);
@@ -134,19 +134,16 @@ async fn strike(
             news(bank, items).await;
         }
         Fault::PauseWorker => {
-            let worker = chance.below(installation.workers().len());
-            installation.workers()[worker].signal("STOP");
+            let worker = installation.one_that_works(chance);
+            send_signal(worker, "STOP");
             news(bank, items).await;
             tokio::time::sleep(PAST_THE_LEASE).await;
-            installation.workers()[worker].signal("CONT");
+            send_signal(worker, "CONT");
         }
         Fault::ExpireLeases => {
-            let database = installation.database_name();
             for _ in 0..10 {
                 news(bank, items).await;
-                let expire = "UPDATE work SET lease_until = 0 WHERE (kind, subject) IN (SELECT kind, \
-                    subject FROM work WHERE lease_owner IS NOT NULL FOR UPDATE SKIP LOCKED)";
-                Postgres::shared().sql(&database, expire);
+                installation.expire_leases().await;
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }

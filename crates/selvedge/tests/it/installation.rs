@@ -94,9 +94,29 @@ impl Installation {
         self.folder.path()
     }
 
-    /// Its workers.
-    pub(crate) fn workers(&mut self) -> &mut Vec<WorkerProcess> {
-        &mut self.processes.workers
+    /// The process id of one of those that work: of a worker, or of the server that is all there is.
+    pub(crate) fn one_that_works(&self, chance: &mut Chance) -> u32 {
+        let Processes { servers, workers } = &self.processes;
+        if workers.is_empty() { servers[0].id() } else { workers[chance.below(workers.len())].id() }
+    }
+
+    /// Takes every lease away from who holds it; who is changing a row of work keeps that one.
+    pub(crate) async fn expire_leases(&self) {
+        use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
+        let held = "SELECT kind, subject FROM work WHERE lease_owner IS NOT NULL";
+        let expire =
+            |held| format!("UPDATE work SET lease_until = 0 WHERE (kind, subject) IN ({held})");
+        let url = database_url(self.folder.path());
+        if Mode::chosen() == Mode::Sqlite {
+            let mut connection = SqliteConnection::connect(&url).await.unwrap();
+            connection.execute(AssertSqlSafe(expire(held.to_owned()))).await.unwrap();
+        } else {
+            let held = format!("{held} FOR UPDATE SKIP LOCKED");
+            let whole = "SET selvedge.integration = '*'";
+            let mut connection = PgConnection::connect(&url).await.unwrap();
+            connection.execute(whole).await.unwrap();
+            connection.execute(AssertSqlSafe(expire(held))).await.unwrap();
+        }
     }
 
     /// Kills one of those that work, and starts another in its place.
@@ -113,12 +133,6 @@ impl Installation {
         let one = chance.below(workers.len());
         workers[one].kill();
         workers[one] = WorkerProcess::start(folder, &arguments);
-    }
-
-    /// The name of its database on the server that all tests share.
-    pub(crate) fn database_name(&self) -> String {
-        let url = database_url(self.folder.path());
-        url.split(['/', '?']).nth(3).expect("a name").to_owned()
     }
 
     /// What its streams begin with.

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sqlx::Row;
-use testkit::{Bank, Chance, Evidence, KeyServer, Linked, World, http_client, now, open_store};
+use testkit::{
+    Bank, Chance, Evidence, KeyServer, Linked, World, http_client, now, open_store, send_signal,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -251,8 +253,7 @@ async fn a_burst_is_answered_in_time_and_survives_a_kill() {
     let process = storm.server.id();
     let killer = tokio::spawn(async move {
         tokio::time::sleep(Duration::from_millis(500)).await;
-        let killed = std::process::Command::new("kill").args(["-9", &process.to_string()]).status();
-        assert!(killed.unwrap().success());
+        send_signal(process, "KILL");
     });
     let sent = storm.send(requests).await;
     killer.await.unwrap();
