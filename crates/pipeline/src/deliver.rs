@@ -52,6 +52,7 @@ impl Sender {
         else {
             return store.finish(lease, Timestamp::MAX).await;
         };
+        let store = store.within(&subscription.integration_id);
         trial::crash_point("delivery.begun");
         let ambient = store.ambient();
         let attempt = match self.send(&subscription.url, &secret, &delivery, ambient).await {

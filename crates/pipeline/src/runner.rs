@@ -325,8 +325,8 @@ impl Worker {
     async fn act(&self, lease: &Lease) -> Result<(), Failure> {
         match self.kind {
             WorkKind::Sync => self.sync(lease).await,
-            WorkKind::Notify => Ok(self.store.notify(lease).await?),
-            WorkKind::Enrich => enrich_end_user(&self.store, lease).await,
+            WorkKind::Notify => Ok(self.of_end_user(lease).await?.notify(lease).await?),
+            WorkKind::Enrich => enrich_end_user(&self.of_end_user(lease).await?, lease).await,
             WorkKind::Deliver => Ok(self.settings.sender.deliver(&self.store, lease).await?),
             WorkKind::LinkSession => self.link_session(lease).await,
             WorkKind::Run => Ok(self.run_connection(lease).await?),
@@ -360,6 +360,13 @@ impl Worker {
         };
         tell(&item, &step(&store, bank.as_ref(), &item, lease, &rules).await);
         Ok(())
+    }
+
+    /// The store in which nothing is but the integration of the end user whose turn it is; whole if the
+    /// end user is gone, as whoever does the work finds out.
+    async fn of_end_user(&self, lease: &Lease) -> Result<Store, store::Error> {
+        let integration = self.store.integration_of(&lease.subject).await?;
+        Ok(integration.map_or_else(|| self.store.clone(), |id| self.store.within(&id)))
     }
 
     async fn run_connection(&self, lease: &Lease) -> Result<(), store::Error> {

@@ -73,6 +73,14 @@ pub struct StoredSeries {
 }
 
 impl Store {
+    /// The integration of an end user, by the end user's id.
+    pub async fn integration_of(&self, end_user: &str) -> Result<Option<IntegrationId>, Error> {
+        let find = sqlx::query(OWNER).bind(end_user.to_owned());
+        let Some(row) = self.db.fetch_optional(find).await? else { return Ok(None) };
+        let id: String = row.try_get("integration_id")?;
+        id.parse().map(Some).map_err(|_| Error::corrupt("the id of an integration"))
+    }
+
     /// Every live transaction of an end user, by id.
     pub async fn enrichable(&self, end_user: &EndUserId) -> Result<Vec<Enrichable>, Error> {
         let mut all: Vec<Enrichable> = Vec::new();

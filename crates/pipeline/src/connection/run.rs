@@ -424,8 +424,10 @@ async fn load(
         // Counts of a try that failed are those of its last mark, or none.
         *run.stream(plan.choice.stream) = StreamRun::new(plan.choice.stream);
     }
+    // Nothing of another integration can be read into this one's tables.
+    let store = &means.store.within(&ends.integration.id);
     let mut loader = Loader {
-        store: means.store,
+        store,
         integration: ends.integration,
         head: ends.head,
         destination,
