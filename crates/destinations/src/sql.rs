@@ -129,12 +129,12 @@ impl<E: Engine> Database<E> {
         mark: Option<&str>,
     ) -> Result<(), DestinationError> {
         self.engine.begin().await?;
-        let mut done = self.hold(&load.id).await;
-        if done.is_ok() {
-            done = self
-                .run_all(statements.into_iter().chain(mark.map(|to| self.set_mark(load, to))))
-                .await;
-        }
+        let held = self.hold(&load.id).await;
+        let statements = statements.into_iter().chain(mark.map(|mark| self.set_mark(load, mark)));
+        let done = match held {
+            Ok(()) => self.run_all(statements).await,
+            refused => refused,
+        };
         self.end(done).await?;
         self.marks.extend(mark.map(|mark| (load.id.clone(), mark.to_owned())));
         Ok(())
@@ -336,17 +336,11 @@ impl<E: Engine> Destination for Database<E> {
         let names = self.names();
         let probe = names.qualified(None, "_selvedge_check");
         self.engine.begin().await?;
-        let mut checked = Ok(());
         let statements = names.make_schema(None).into_iter().chain([
             format!("CREATE TABLE {probe} (id INTEGER)"),
             format!("INSERT INTO {probe} VALUES (1)"),
         ]);
-        for statement in statements {
-            checked = self.engine.execute(&statement).await;
-            if checked.is_err() {
-                break;
-            }
-        }
+        let checked = self.run_all(statements).await;
         self.engine.undo().await;
         checked
     }

@@ -13,7 +13,7 @@ use futures_util::future::BoxFuture;
 use model::IntegrationId;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
-use sqlx::{AnyPool, AssertSqlSafe, Connection, Executor, Row, Transaction};
+use sqlx::{AnyPool, AssertSqlSafe, ConnectOptions, Connection, Executor, Row, Transaction};
 
 use super::migrations::{self, POSTGRES, SHARED};
 use super::{Connected, OpenError, Query};
@@ -95,7 +95,9 @@ impl PostgresUrl {
     }
 
     fn options(&self) -> Result<AnyConnectOptions, OpenError> {
-        AnyConnectOptions::from_str(self.url.expose_secret()).map_err(|_| OpenError::Url)
+        let options = AnyConnectOptions::from_str(self.url.expose_secret());
+        // The text of a statement for hundreds of rows tells nobody anything.
+        Ok(options.map_err(|_| OpenError::Url)?.disable_statement_logging())
     }
 
     fn unreachable(&self, source: sqlx::Error) -> OpenError {

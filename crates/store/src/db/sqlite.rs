@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{AnyPool, Connection, Executor, Row};
+use sqlx::{AnyPool, ConnectOptions, Connection, Executor, Row};
 use tokio::sync::{mpsc, oneshot};
 
 use super::migrations::{self, SHARED};
@@ -153,7 +153,9 @@ async fn share_commit(
 fn options(path: &Path) -> Result<AnyConnectOptions, OpenError> {
     let encoded = path.to_str().ok_or(OpenError::Url)?.replace('%', "%25");
     let encoded = encoded.replace('?', "%3F").replace('#', "%23");
-    Ok(AnyConnectOptions::from_str(&format!("sqlite://{encoded}?mode=rwc"))?)
+    let options = AnyConnectOptions::from_str(&format!("sqlite://{encoded}?mode=rwc"))?;
+    // The text of a statement for hundreds of rows tells nobody anything.
+    Ok(options.disable_statement_logging())
 }
 
 /// Bank data is for the owner alone; SQLite gives its log the mode of the database file.
