@@ -31,7 +31,7 @@ pub use line_message::{LineMessage, fingerprint, messages_of};
 pub use postgres::Postgres;
 pub use process::Process;
 pub use scratch::Scratch;
-pub use sql::{Database, Dialect, Engine, quoted};
+pub use sql::{Database, Dialect, Engine, Limits, quoted};
 pub use sqlite::Sqlite;
 pub use table::{Cell, Column, Row, Table, bounded_name, canonical, cell, plain_name};
 pub use text_formats::{Csv, JsonLines};

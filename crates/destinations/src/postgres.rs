@@ -10,13 +10,19 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor, Row as _};
 
 use crate::destination::{DestinationError, EachRow};
-use crate::sql::{Dialect, Engine, quoted};
+use crate::sql::{Dialect, Engine, Limits, quoted};
 use crate::table::{Column, Row};
 
 /// Text sent at once in a COPY.
 const COPY_BYTES: usize = 256 * 1024;
 /// Longest identifier of PostgreSQL, in bytes.
 const NAME_LIMIT: usize = 63;
+/// A process that stopped in the middle of a batch gives its load back after a minute; who waits for it
+/// is told, and tries again.
+const WAITING: Limits = Limits {
+    begin: "SET LOCAL idle_in_transaction_session_timeout = '60s'; SET LOCAL lock_timeout = '30s'",
+    end: "SET LOCAL lock_timeout TO DEFAULT",
+};
 
 /// A connection to PostgreSQL.
 pub struct Postgres {
@@ -50,6 +56,7 @@ impl Postgres {
             has_keys: true,
             most_renamed: usize::MAX,
             as_text: |_, column| format!("{column}::text"),
+            waiting: WAITING,
         };
         let options = options.application_name("selvedge").disable_statement_logging();
         Ok(Self { options, connection: None, dialect })

@@ -2,7 +2,7 @@
 //! merged from there, and committed with its mark. What differs is in [`Dialect`] and [`Engine`].
 //!
 //! Guarantee: rows and mark are one transaction, and begin from the mark that this session knows, so every
-//! change takes effect exactly once, whoever slept meanwhile.
+//! change takes effect exactly once.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ const NOW: &str = "CAST(CURRENT_TIMESTAMP AS TEXT)";
 /// Behind the name of a table that is being built, and of the last generation.
 const ASIDE: &str = "__aside";
 const PREVIOUS: &str = "__previous";
-/// The mark of a load that somebody has begun and nobody written.
+/// The mark of a load whose row was only made to be held.
 const UNWRITTEN: &str = "";
 
 /// How an engine's SQL differs.
@@ -52,6 +52,17 @@ pub struct Dialect {
     pub most_renamed: usize,
     /// An expression that reads a column as text.
     pub as_text: fn(FieldKind, &str) -> String,
+    /// What limits, within a transaction, how long others are waited for.
+    pub waiting: Limits,
+}
+
+/// Statements that begin and end a limit on waiting; empty where an engine gives up by itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    /// Before others may have to be waited for.
+    pub begin: &'static str,
+    /// When what follows may wait again.
+    pub end: &'static str,
 }
 
 /// A connection to an engine.
@@ -93,7 +104,7 @@ pub struct Database<E> {
     engine: E,
     /// Tables of this session that batches are loaded into, by their columns.
     stages: HashMap<String, String>,
-    /// The mark of each load as this session read or set it.
+    /// The mark of each load as this session first read it or last set it.
     marks: HashMap<String, String>,
 }
 
@@ -121,22 +132,32 @@ impl<E: Engine> Database<E> {
         self.end(done).await
     }
 
-    /// The same for a load that is still ours, with its new mark if there is one.
-    async fn together_of(
+    /// Changes tables of a load that is still ours, some at a time, and with the last of them its mark,
+    /// or forgets it.
+    async fn change_tables(
         &mut self,
         load: &Load,
-        statements: impl IntoIterator<Item = String>,
+        of_each: Vec<Vec<String>>,
         mark: Option<&str>,
     ) -> Result<(), DestinationError> {
-        self.engine.begin().await?;
-        let held = self.hold(&load.id).await;
-        let statements = statements.into_iter().chain(mark.map(|mark| self.set_mark(load, mark)));
-        let done = match held {
-            Ok(()) => self.run_all(statements).await,
-            refused => refused,
+        let mut steps: Vec<_> = of_each.chunks(TABLES_AT_ONCE).map(<[_]>::concat).collect();
+        let last = match mark {
+            Some(mark) => self.set_mark(load, mark),
+            None => self.forget(load),
         };
-        self.end(done).await?;
-        self.marks.extend(mark.map(|mark| (load.id.clone(), mark.to_owned())));
+        match steps.last_mut() {
+            Some(step) => step.push(last),
+            None => steps.push(vec![last]),
+        }
+        for step in steps {
+            self.engine.begin().await?;
+            let done = match self.hold(&load.id).await {
+                Ok(()) => self.run_all(step).await,
+                refused => refused,
+            };
+            self.end(done).await?;
+        }
+        self.marks.insert(load.id.clone(), mark.unwrap_or(UNWRITTEN).to_owned());
         Ok(())
     }
 
@@ -166,13 +187,16 @@ impl<E: Engine> Database<E> {
     /// Keeps others from a load until the transaction ends. Refuses one that somebody has written since
     /// this session read its mark: what is under way here may be there already.
     async fn hold(&mut self, load: &str) -> Result<(), DestinationError> {
-        let hold = format!(
-            "INSERT INTO {} (load, mark, updated_at) VALUES ({}, '{UNWRITTEN}', {NOW}) \
-             ON CONFLICT (load) DO UPDATE SET updated_at = excluded.updated_at RETURNING mark",
-            self.names().marks(),
-            literal(load)
+        let (marks, id) = (self.names().marks(), literal(load));
+        let touch = format!(
+            "INSERT INTO {marks} (load, mark, updated_at) VALUES ({id}, '{UNWRITTEN}', {NOW}) \
+             ON CONFLICT (load) DO UPDATE SET updated_at = excluded.updated_at"
         );
-        let found = only_cell(self.engine.query(&hold).await?).unwrap_or_default();
+        let Limits { begin, end } = self.engine.dialect().waiting;
+        let statements = [begin, &touch, end].map(str::to_owned);
+        self.run_all(statements.into_iter().filter(|sql| !sql.is_empty())).await?;
+        // Not every engine gives the row back that a conflict kept.
+        let found = self.stored_mark(load).await?;
         if self.marks.get(load).is_some_and(|known| *known != found) {
             let engine = self.engine.dialect().engine;
             let said = format!("another process has written {load} meanwhile");
@@ -180,6 +204,14 @@ impl<E: Engine> Database<E> {
         }
         self.marks.insert(load.to_owned(), found);
         Ok(())
+    }
+
+    /// The mark of a load as it is at the destination.
+    async fn stored_mark(&mut self, load: &str) -> Result<String, DestinationError> {
+        let (marks, id) = (self.names().marks(), literal(load));
+        let found =
+            self.engine.query(&format!("SELECT mark FROM {marks} WHERE load = {id}")).await?;
+        Ok(found.into_iter().flatten().flatten().next().unwrap_or_default())
     }
 
     /// Every table there is, with its columns and their types.
@@ -278,6 +310,10 @@ impl<E: Engine> Database<E> {
         format!("UPDATE {marks} SET mark = {mark}, updated_at = {NOW} WHERE load = {id}")
     }
 
+    fn forget(&self, load: &Load) -> String {
+        format!("DELETE FROM {} WHERE load = {}", self.names().marks(), literal(&load.id))
+    }
+
     /// What makes a table that is missing, and brings one that is there up to date, with the columns
     /// that it lacks.
     fn make_ready(
@@ -373,23 +409,18 @@ impl<E: Engine> Destination for Database<E> {
 
     async fn mark(&mut self, load: &str) -> Result<Option<String>, DestinationError> {
         self.make_marks().await?;
-        let marks = self.names().marks();
-        let found = format!("SELECT mark FROM {marks} WHERE load = {}", literal(load));
-        let mark = only_cell(self.engine.query(&found).await?).unwrap_or_default();
-        self.marks.insert(load.to_owned(), mark.clone());
+        let mark = self.stored_mark(load).await?;
+        self.marks.entry(load.to_owned()).or_insert_with(|| mark.clone());
         Ok(Some(mark).filter(|mark| mark != UNWRITTEN))
     }
 
     async fn begin_aside(&mut self, load: &Load, mark: &str) -> Result<(), DestinationError> {
         let names = self.names();
-        for tables in load.tables.chunks(TABLES_AT_ONCE) {
-            let statements = tables.iter().flat_map(|table| {
-                let name = names.table(table, ASIDE);
-                [format!("DROP TABLE IF EXISTS {name}"), names.create(&name, table, load.mode)]
-            });
-            self.together_of(load, statements.collect::<Vec<_>>(), None).await?;
-        }
-        self.together_of(load, [], Some(mark)).await
+        let tables = load.tables.iter().map(|table| {
+            let name = names.table(table, ASIDE);
+            vec![format!("DROP TABLE IF EXISTS {name}"), names.create(&name, table, load.mode)]
+        });
+        self.change_tables(load, tables.collect(), Some(mark)).await
     }
 
     fn resumes_aside(&self) -> bool {
@@ -413,53 +444,39 @@ impl<E: Engine> Destination for Database<E> {
     async fn swap(&mut self, load: &Load, mark: &str) -> Result<(), DestinationError> {
         let names = self.names();
         let catalog = self.catalog().await?;
-        for tables in load.tables.chunks(TABLES_AT_ONCE) {
-            let waiting =
-                tables.iter().filter(|t| catalog.contains_key(&names.catalog_name(t, ASIDE)));
-            let renamed = load.tables.len() <= names.dialect.most_renamed;
-            let statements = waiting.flat_map(|table| match renamed {
-                true => names.renamed(table).to_vec(),
-                false => names.filled(table, load.mode).to_vec(),
-            });
-            self.together_of(load, statements.collect::<Vec<_>>(), None).await?;
-        }
-        self.together_of(load, [], Some(mark)).await
+        let waits = |table: &&Arc<Table>| catalog.contains_key(&names.catalog_name(table, ASIDE));
+        let renamed = load.tables.len() <= names.dialect.most_renamed;
+        let tables = load.tables.iter().filter(waits).map(|table| match renamed {
+            true => names.renamed(table).to_vec(),
+            false => names.filled(table, load.mode).to_vec(),
+        });
+        self.change_tables(load, tables.collect(), Some(mark)).await
     }
 
     async fn roll_back(&mut self, load: &Load, mark: &str) -> Result<bool, DestinationError> {
         let names = self.names();
         let catalog = self.catalog().await?;
         let kept = |table: &&Arc<Table>| catalog.contains_key(&names.catalog_name(table, PREVIOUS));
-        let tables: Vec<&Arc<Table>> = load.tables.iter().filter(kept).collect();
-        for some in tables.chunks(TABLES_AT_ONCE) {
-            let statements = some.iter().flat_map(|table| {
-                [
-                    format!("DROP TABLE IF EXISTS {}", names.table(table, "")),
-                    names.rename(table, PREVIOUS, ""),
-                ]
-            });
-            self.together_of(load, statements.collect::<Vec<_>>(), None).await?;
+        let tables = load.tables.iter().filter(kept).map(|table| {
+            let gone = format!("DROP TABLE IF EXISTS {}", names.table(table, ""));
+            vec![gone, names.rename(table, PREVIOUS, "")]
+        });
+        let tables: Vec<_> = tables.collect();
+        let is_kept = !tables.is_empty();
+        if is_kept {
+            self.change_tables(load, tables, Some(mark)).await?;
         }
-        if !tables.is_empty() {
-            self.together_of(load, [], Some(mark)).await?;
-        }
-        Ok(!tables.is_empty())
+        Ok(is_kept)
     }
 
     async fn clear(&mut self, load: &Load) -> Result<(), DestinationError> {
         self.make_marks().await?;
         let names = self.names();
-        for tables in load.tables.chunks(TABLES_AT_ONCE) {
-            let drop = tables.iter().flat_map(|table| {
-                ["", ASIDE]
-                    .map(|suffix| format!("DROP TABLE IF EXISTS {}", names.table(table, suffix)))
-            });
-            self.together_of(load, drop.collect::<Vec<_>>(), None).await?;
-        }
-        let forget = format!("DELETE FROM {} WHERE load = {}", names.marks(), literal(&load.id));
-        self.together_of(load, [forget], None).await?;
-        self.marks.insert(load.id.clone(), UNWRITTEN.to_owned());
-        Ok(())
+        let tables = load.tables.iter().map(|table| {
+            let drop = |suffix| format!("DROP TABLE IF EXISTS {}", names.table(table, suffix));
+            ["", ASIDE].map(drop).to_vec()
+        });
+        self.change_tables(load, tables.collect(), None).await
     }
 
     async fn scan(&mut self, table: &Table, each: EachRow<'_>) -> Result<bool, DestinationError> {
@@ -602,11 +619,6 @@ pub fn quoted(name: &str) -> String {
 }
 
 /// A text.
-/// The cell of an answer that has one at most.
-fn only_cell(rows: Vec<Row>) -> Option<String> {
-    rows.into_iter().flatten().flatten().next()
-}
-
 fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''").replace('\0', ""))
 }

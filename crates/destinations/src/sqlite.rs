@@ -12,7 +12,7 @@ use sqlx::sqlite::{
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor, Row as _};
 
 use crate::destination::{DestinationError, EachRow};
-use crate::sql::{Dialect, Engine, quoted};
+use crate::sql::{Dialect, Engine, Limits, quoted};
 use crate::table::{Column, Row};
 
 /// Rows in one insert; SQLite prepares its text once.
@@ -45,6 +45,7 @@ impl Sqlite {
             has_keys: true,
             most_renamed: RENAMED,
             as_text: |_, column| format!("CAST({column} AS TEXT)"),
+            waiting: Limits::default(),
         };
         Self { path, connection: None, dialect }
     }

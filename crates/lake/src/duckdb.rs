@@ -14,7 +14,7 @@ use adbc_driver_manager::{ManagedConnection, ManagedDriver};
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use async_trait::async_trait;
-use destinations::{Column, DestinationError, Dialect, EachRow, Engine, Row};
+use destinations::{Column, DestinationError, Dialect, EachRow, Engine, Limits, Row};
 use model::FieldKind;
 use tokio::sync::oneshot;
 
@@ -57,6 +57,7 @@ impl DuckDb {
             has_keys: false,
             most_renamed: usize::MAX,
             as_text: |_, column| format!("CAST({column} AS VARCHAR)"),
+            waiting: Limits::default(),
         };
         let library = library.map(str::to_owned);
         let mut session = Session { path: path.to_owned(), library, connection: None };

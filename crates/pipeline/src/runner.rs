@@ -362,8 +362,8 @@ impl Worker {
         Ok(())
     }
 
-    /// The store in which nothing is but the integration of the end user whose turn it is; whole if the
-    /// end user is gone, as whoever does the work finds out.
+    /// The store in which nothing is but the integration of the end user whose turn it is; the whole store
+    /// if the end user is gone: the work then just ends.
     async fn of_end_user(&self, lease: &Lease) -> Result<Store, store::Error> {
         let integration = self.store.integration_of(&lease.subject).await?;
         Ok(integration.map_or_else(|| self.store.clone(), |id| self.store.within(&id)))

@@ -31,12 +31,14 @@ declare! {
         "UPDATE records SET removed = $4, version = $5, updated_at = $6, body = $7, raw = $8 \
          WHERE item = $1 AND stream = $2 AND record_id = $3";
     OF_ITEM_AND_STREAM =
-        "SELECT record_id, version, removed, body FROM records WHERE item = $1 AND stream = $2";
+        "SELECT record_id, version, removed, updated_at, body FROM records \
+         WHERE item = $1 AND stream = $2";
     ONE =
-        "SELECT record_id, version, removed, body FROM records \
+        "SELECT record_id, version, removed, updated_at, body FROM records \
          WHERE item = $1 AND stream = $2 AND record_id = $3";
     LIVE_OF_ITEM =
-        "SELECT stream, record_id, version, body FROM records WHERE item = $1 AND removed = 0";
+        "SELECT stream, record_id, version, updated_at, body FROM records \
+         WHERE item = $1 AND removed = 0";
     OF_END_USER =
         "SELECT body FROM records WHERE end_user_key = $1 AND stream = $2 AND removed = 0 \
          AND (CAST($3 AS TEXT) IS NULL OR record_id > $3) ORDER BY record_id LIMIT $4";
@@ -50,6 +52,8 @@ declare! {
 struct Known {
     version: i64,
     removed: bool,
+    /// Microseconds of the Unix epoch.
+    updated_at: i64,
     body: String,
     /// The text in the row: sealed where the stream is.
     stored: String,
@@ -101,13 +105,13 @@ impl Version<'_> {
 }
 
 /// Writes the accounts and balances of a page that differ from what is stored. A page that has all
-/// accounts of the Item also proves which are missing.
+/// accounts of the Item also proves which are missing. Plaid was asked for it after `began`.
 pub(crate) async fn apply(
     connection: &mut Connected,
     feed: &mut FeedWriter,
     page: &Page,
     has_all_accounts: bool,
-    now: Timestamp,
+    (began, now): (Timestamp, Timestamp),
 ) -> Result<(), Error> {
     if page.accounts.is_empty() {
         return Ok(());
@@ -118,6 +122,14 @@ pub(crate) async fn apply(
     for Staged { record, raw } in &page.accounts {
         // A page that tells of an account twice says it once.
         if !told.insert(record.account_id.as_str()) {
+            continue;
+        }
+        if let Some(known) = accounts.get(&record.account_id)
+            && !known.removed
+            && known.updated_at >= began.as_microsecond()
+            && read::<Account>(&known.body)?.status == AccountStatus::Revoked
+        {
+            // The end user withdrew it while the bank was being read.
             continue;
         }
         let arrival =
@@ -217,9 +229,9 @@ pub(crate) async fn remove_all(
         let (name, id): (String, String) = (row.try_get("stream")?, row.try_get("record_id")?);
         let stream = Stream::from_name(&name).ok_or(Error::corrupt("a stream"))?;
         let stored: String = row.try_get("body")?;
-        let version = row.try_get("version")?;
+        let (version, updated_at) = (row.try_get("version")?, row.try_get("updated_at")?);
         // What is only put aside need not be opened.
-        let known = Known { version, removed: false, body: String::new(), stored };
+        let known = Known { version, removed: false, updated_at, body: String::new(), stored };
         remove(connection, &mut feed, stream, (&id, &known), now).await?;
     }
     feed.close(connection).await
@@ -353,7 +365,8 @@ fn known_row(
         let of = Version { item, stream, record_id: &record_id, number: version };
         seal.open(&stored, of)?
     };
-    Ok((record_id, Known { version, removed, body, stored }))
+    let updated_at = row.try_get("updated_at")?;
+    Ok((record_id, Known { version, removed, updated_at, body, stored }))
 }
 
 impl Store {

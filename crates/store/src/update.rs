@@ -126,6 +126,7 @@ impl Store {
                         // First of all the Item is held; what is read after that stays true.
                         feed: FeedWriter::open(connection, update.item.as_str()).await?,
                         before: items::progress(connection, update.item.as_str()).await?,
+                        began: update.started_at,
                         proof: Proof::Nothing,
                         data_key: data_key.as_ref(),
                         ambient: &ambient,
@@ -150,6 +151,8 @@ struct Application<'a> {
     feed: FeedWriter,
     /// What the Item had before.
     before: Progress,
+    /// When Plaid was first asked.
+    began: Timestamp,
     /// What the pages prove.
     proof: Proof,
     data_key: Option<&'a DataKey>,
@@ -220,7 +223,8 @@ impl Application<'_> {
             self.ambient,
         )
         .await?;
-        records::apply(connection, &mut self.feed, &page, has_all_accounts, now).await?;
+        let times = (self.began, now);
+        records::apply(connection, &mut self.feed, &page, has_all_accounts, times).await?;
         let Outcome { counts, unlinked, oldest } =
             transactions::apply(connection, &mut self.feed, page, self.ambient).await?;
         self.applied.added += counts.added;

@@ -136,7 +136,7 @@ pub(crate) async fn run_connection(means: &Means<'_>, lease: &Lease) -> Result<(
         && error.trouble == DestinationTrouble::Drift
         && run.kind == RunKind::Load
     {
-        store.pause_connection(&connection.id, Some(&failure.to_string())).await?;
+        fenced.pause_connection(&connection.id, Some(&failure.to_string())).await?;
     }
     run.state = match failure {
         Failure::Cancelled => RunState::Cancelled,
@@ -207,9 +207,12 @@ async fn act(means: &Means<'_>, connection: &Connection, run: &mut Run) -> Resul
     let receiver = if destination.keeps_marks() { "" } else { secrets.destination.expose_secret() };
     let mut plans = plans(connection, &progress, &names, hash_key, receiver);
     count_tables(connection, &plans, run, store.ambient().now())?;
+    let found = marks_at(destination, &plans).await?;
+    // Proof that the lease is still ours: whoever writes there later changes a mark that is known here.
+    store.save_run(run).await?;
     match run.kind {
         RunKind::Load | RunKind::Check => {
-            let known = marks(destination, &mut plans, &progress).await?;
+            let known = marks(destination, &mut plans, &progress, &found).await?;
             make_ready(connection, destination, &mut plans, run, store.ambient().now()).await?;
             let wishes =
                 progress.iter().map(|known| (known.stream, known.refresh_wanted)).collect();
@@ -224,7 +227,7 @@ async fn act(means: &Means<'_>, connection: &Connection, run: &mut Run) -> Resul
             }
             Ok("The tables are gone; the next run makes them anew.".to_owned())
         }
-        RunKind::RollBack => roll_back(store, connection, destination, &plans).await,
+        RunKind::RollBack => roll_back(store, connection, destination, &plans, &found).await,
     }
 }
 
@@ -324,18 +327,33 @@ fn count_tables(
     Ok(())
 }
 
+/// The marks that the destination keeps, as text.
+async fn marks_at(
+    destination: &mut dyn Destination,
+    plans: &[StreamPlan],
+) -> Result<HashMap<Stream, String>, Failure> {
+    let mut found = HashMap::new();
+    for plan in plans {
+        if let Some(mark) = destination.mark(&plan.load.id).await? {
+            found.insert(plan.choice.stream, mark);
+        }
+    }
+    Ok(found)
+}
+
 /// The mark of each stream, and with it what this run does to its tables.
 async fn marks(
     destination: &mut dyn Destination,
     plans: &mut [StreamPlan],
     progress: &[StreamProgress],
+    found: &HashMap<Stream, String>,
 ) -> Result<HashMap<Stream, Mark>, Failure> {
     let mut known = HashMap::new();
     for plan in plans {
         let stream = plan.choice.stream;
         let kept = progress.iter().find(|kept| kept.stream == stream);
         let text = match destination.keeps_marks() {
-            true => destination.mark(&plan.load.id).await?,
+            true => found.get(&stream).cloned(),
             false => kept.and_then(|kept| kept.mark.clone()),
         };
         let found = text.as_deref().and_then(Mark::parse);
@@ -557,11 +575,12 @@ async fn roll_back(
     connection: &Connection,
     destination: &mut dyn Destination,
     plans: &[StreamPlan],
+    found: &HashMap<Stream, String>,
 ) -> Result<String, Failure> {
     let mut brought = Vec::new();
     for plan in plans.iter().filter(|plan| !is_append(plan.choice.mode)) {
-        let Some(text) = destination.mark(&plan.load.id).await? else { continue };
-        let mark = Mark::parse(&text).unwrap_or_default();
+        let Some(text) = found.get(&plan.choice.stream) else { continue };
+        let mark = Mark::parse(text).unwrap_or_default();
         if mark.reading.is_some() {
             let stream = plan.choice.stream.as_str();
             let said =

@@ -17,6 +17,8 @@ use crate::installation::Installation;
 const ROUNDS: usize = 1;
 /// Customers whose banks go on.
 const ITEMS: usize = 6;
+/// How long something may take that must come.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Longer than any lease.
 const PAST_THE_LEASE: Duration = Duration::from_secs(17);
 /// How long the database is gone: in the ordinary run, and when more rounds are asked for.
@@ -101,6 +103,18 @@ async fn news(bank: &Bank, items: &[Linked]) {
     }
 }
 
+/// The same, in pages that take a while, so that what comes then comes in their middle.
+async fn slow_news(bank: &Bank, items: &[Linked]) {
+    for item in items {
+        let slow = json!({
+            "kind": "slow", "item_id": item.item_id, "path": "/transactions/sync",
+            "seconds": 2, "times": 1,
+        });
+        bank.fault(&slow).await;
+    }
+    news(bank, items).await;
+}
+
 async fn strike(
     fault: Fault,
     installation: &mut Installation,
@@ -111,15 +125,7 @@ async fn strike(
 ) {
     match fault {
         Fault::KillInPage => {
-            // The page takes a while, so that the end comes in its middle.
-            for item in items {
-                let slow = json!({
-                    "kind": "slow", "item_id": item.item_id, "path": "/transactions/sync",
-                    "seconds": 2, "times": 1,
-                });
-                bank.fault(&slow).await;
-            }
-            news(bank, items).await;
+            slow_news(bank, items).await;
             tokio::time::sleep(Duration::from_millis(300)).await;
             installation.kill_one_that_works(chance);
         }
@@ -135,16 +141,20 @@ async fn strike(
         }
         Fault::PauseWorker => {
             let worker = installation.one_that_works(chance);
+            slow_news(bank, items).await;
             send_signal(worker, "STOP");
-            news(bank, items).await;
             tokio::time::sleep(PAST_THE_LEASE).await;
             send_signal(worker, "CONT");
         }
         Fault::ExpireLeases => {
             for _ in 0..10 {
-                news(bank, items).await;
-                installation.expire_leases().await;
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                slow_news(bank, items).await;
+                let expired = async {
+                    while installation.expire_leases().await == 0 {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                };
+                tokio::time::timeout(PATIENCE, expired).await.expect("somebody holds a lease");
             }
         }
         Fault::StopDatabase => {

@@ -100,22 +100,24 @@ impl Installation {
         if workers.is_empty() { servers[0].id() } else { workers[chance.below(workers.len())].id() }
     }
 
-    /// Takes every lease away from who holds it; who is changing a row of work keeps that one.
-    pub(crate) async fn expire_leases(&self) {
+    /// Takes the leases on Items away from who holds them, and says how many; on PostgreSQL, who is just
+    /// changing a row of work keeps that one.
+    pub(crate) async fn expire_leases(&self) -> u64 {
         use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
-        let held = "SELECT kind, subject FROM work WHERE lease_owner IS NOT NULL";
+        let held = "SELECT kind, subject FROM work WHERE lease_owner IS NOT NULL AND kind = 'sync'";
         let expire =
             |held| format!("UPDATE work SET lease_until = 0 WHERE (kind, subject) IN ({held})");
         let url = database_url(self.folder.path());
         if Mode::chosen() == Mode::Sqlite {
             let mut connection = SqliteConnection::connect(&url).await.unwrap();
-            connection.execute(AssertSqlSafe(expire(held.to_owned()))).await.unwrap();
+            let expired = connection.execute(AssertSqlSafe(expire(held.to_owned()))).await;
+            expired.unwrap().rows_affected()
         } else {
             let held = format!("{held} FOR UPDATE SKIP LOCKED");
             let whole = "SET selvedge.integration = '*'";
             let mut connection = PgConnection::connect(&url).await.unwrap();
             connection.execute(whole).await.unwrap();
-            connection.execute(AssertSqlSafe(expire(held))).await.unwrap();
+            connection.execute(AssertSqlSafe(expire(held))).await.unwrap().rows_affected()
         }
     }
 

@@ -103,6 +103,36 @@ async fn notices_of_plaid_become_states_that_say_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_is_withdrawn_while_the_bank_is_read_stays_withdrawn() {
+    let world = World::start(76).await;
+    let linked = world.customer("alice", "user_good").await;
+    world.agree().await;
+    let accounts = world.call("GET", "/v1/end_users/alice/accounts", None).await.1;
+    let account_id = accounts["data"][0]["account_id"].as_str().unwrap().to_owned();
+    let syncs = format!("/v1/items/{}/syncs", linked.item_id);
+    let synced = async || world.call("GET", &syncs, None).await.1["data"].as_array().unwrap().len();
+    let asked = async || world.bank.calls().await.get("/accounts/get").copied().unwrap_or(0);
+    let (synced_before, asked_before) = (synced().await, asked().await);
+    let slow = json!({
+        "kind": "slow", "item_id": linked.item_id, "path": "/accounts/get", "seconds": 2, "times": 1,
+    });
+    world.bank.fault(&slow).await;
+    let sync = format!("/v1/items/{}/sync", linked.item_id);
+    assert_eq!(world.call("POST", &sync, None).await.0, 202);
+    world.until("the bank to be read", async || asked().await > asked_before).await;
+    world.bank.act(&linked, "revoke_account", Some(&account_id)).await;
+    until(&world, &linked, ItemStatus::AccountRevoked).await;
+    assert_eq!(synced().await, synced_before, "the bank is still being read");
+    world.until("the sync to end", async || synced().await > synced_before).await;
+    let accounts = world.call("GET", "/v1/end_users/alice/accounts", None).await.1;
+    let accounts = accounts["data"].as_array().unwrap().iter();
+    let status = accounts.filter(|account| account["account_id"] == account_id.as_str());
+    let status: Vec<&Value> = status.map(|account| &account["status"]).collect();
+    assert_eq!(status, ["revoked"]);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_webhooks_told_before_an_item_was_linked_counts_once_it_is() {
     let world = World::start(74).await;
     let linked = world.bank.link("user_good", Some(&world.webhook_url())).await;

@@ -10,9 +10,7 @@ use model::{Environment, IntegrationId, Stream};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use store::{Database, ItemFilter, MasterKey, NewIntegration, NewLink, Store, move_installation};
-use testkit::{
-    Bank, CLIENT_ID, MASTER_KEY, Postgres, SECRET, World, ambient, master_key, send_signal,
-};
+use testkit::{Bank, CLIENT_ID, MASTER_KEY, Postgres, SECRET, World, ambient, master_key};
 use trial::{CRASH_AT, MOVE_CRASH_POINTS};
 
 use crate::process::{Running, selvedge};
@@ -463,7 +461,7 @@ impl Pooler {
 
 impl Drop for Pooler {
     fn drop(&mut self) {
-        send_signal(self.child.id(), "TERM");
+        let _gone = Command::new("kill").arg(self.child.id().to_string()).status();
         let _reaped = self.child.wait();
     }
 }
