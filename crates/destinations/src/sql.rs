@@ -259,8 +259,8 @@ impl<E: Engine> Database<E> {
         Ok(stage)
     }
 
-    /// A batch and its mark.
-    async fn write_parts(&mut self, batch: &Batch<'_>) -> Result<(), DestinationError> {
+    /// Writes a batch and its mark, if the load is still ours.
+    async fn write_batch(&mut self, batch: &Batch<'_>) -> Result<(), DestinationError> {
         self.hold(&batch.load.id).await?;
         for part in &batch.parts {
             let name = self.names().table(&part.table, if batch.aside { ASIDE } else { "" });
@@ -429,7 +429,7 @@ impl<E: Engine> Destination for Database<E> {
 
     async fn write(&mut self, batch: Batch<'_>) -> Result<(), DestinationError> {
         self.engine.begin().await?;
-        let written = self.write_parts(&batch).await;
+        let written = self.write_batch(&batch).await;
         self.end(written).await?;
         self.marks.insert(batch.load.id.clone(), batch.mark);
         Ok(())

@@ -327,12 +327,15 @@ fn count_tables(
     Ok(())
 }
 
-/// The marks that the destination keeps, as text.
+/// The marks that the destination keeps, as text; none where it keeps none.
 async fn marks_at(
     destination: &mut dyn Destination,
     plans: &[StreamPlan],
 ) -> Result<HashMap<Stream, String>, Failure> {
     let mut found = HashMap::new();
+    if !destination.keeps_marks() {
+        return Ok(found);
+    }
     for plan in plans {
         if let Some(mark) = destination.mark(&plan.load.id).await? {
             found.insert(plan.choice.stream, mark);

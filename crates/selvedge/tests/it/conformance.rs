@@ -284,18 +284,15 @@ async fn grows(make: &Make<'_>) {
 async fn wakes_late(make: &Make<'_>) {
     let table = table(None, &KINDS, false);
     let log = load(Mode::Append, 1, vec![Arc::clone(&table)]);
-    let rows = || (0..10).map(|n| row(&format!("entry-{n}"), n)).collect::<Vec<Row>>();
-    for before in [None, Some("1")] {
+    let first = (0..10).map(|n| row(&format!("entry-{n}"), n)).collect();
+    let mut expected = Vec::new();
+    for (before, mark, new) in [(None, "1", first), (Some("1"), "2", vec![row("later", 11)])] {
+        expected.extend(new.clone());
         let (mut sleeper, mut other) = (make(), make());
         for destination in [&mut sleeper, &mut other] {
             assert_eq!(destination.mark(&log.id).await.unwrap().as_deref(), before);
             destination.prepare(std::slice::from_ref(&log), true).await.unwrap();
         }
-        let (mark, expected) = match before {
-            None => ("1", rows()),
-            Some(_) => ("2", rows().into_iter().chain([row("later", 11)]).collect()),
-        };
-        let new: Vec<Row> = if before.is_none() { rows() } else { vec![row("later", 11)] };
         write(other.as_mut(), &log, (new.clone(), Vec::new()), mark).await;
         let part = Part { table: Arc::clone(&table), rows: new, gone: Vec::new() };
         let batch = Batch { load: &log, aside: false, parts: vec![part], mark: mark.to_owned() };
@@ -311,7 +308,7 @@ async fn wakes_late(make: &Make<'_>) {
             assert_eq!(error.trouble, DestinationTrouble::Passing, "{error}");
             assert!(error.to_string().contains("another process"), "{error}");
         }
-        assert_eq!(there(other.as_mut(), &table).await, content(&table, expected));
+        assert_eq!(there(other.as_mut(), &table).await, content(&table, expected.clone()));
         assert_eq!(sleeper.mark(&log.id).await.unwrap().as_deref(), Some(mark));
     }
     let mut last = make();
